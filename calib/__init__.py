@@ -1,0 +1,1 @@
+"""Cameras and the geometry between them: arrays and files only, no sessions and no sockets."""

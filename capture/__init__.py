@@ -1,0 +1,1 @@
+"""Frames: where they come from, how they travel, how they are grouped, how they are kept."""

@@ -1,0 +1,1 @@
+"""Frames in, 3D poses out: models, runtimes, the pipeline and the server."""

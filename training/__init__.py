@@ -1,0 +1,1 @@
+"""Datasets, losses, metrics and the programs that train what the engine runs."""
