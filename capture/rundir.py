@@ -1,0 +1,194 @@
+"""The run directory: where the processes of one rig on one host find each other.
+
+A folder that only its owner may enter, holding ``run.json`` (session, endpoints, the rig's clock), the
+resolved config, one log a node, and on Linux and macOS the sockets themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from rigpose.errors import ConfigError, RigposeError
+
+ENDPOINTS = ("frames", "poses", "record", "control", "preview", "truth")
+_LONGEST_SOCKET_PATH = 100
+"""Unix socket paths hold about 107 bytes; some are left for the lock files beside them."""
+
+
+def new_session_id() -> str:
+    """A session id that sorts by time and does not repeat."""
+    return f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(3)}"
+
+
+def base_folder() -> Path:
+    """Where run directories live: ``RIGPOSE_RUN``, else the user's runtime folder."""
+    if override := os.environ.get("RIGPOSE_RUN"):
+        return Path(override)
+    runtime = Path(platformdirs.user_runtime_dir("rigpose"))
+    if len(str(runtime)) < _LONGEST_SOCKET_PATH - 40 and os.access(runtime.parent, os.W_OK):
+        return runtime
+    return Path(tempfile.gettempdir()) / f"rigpose-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _free_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run of one rig on this host.
+
+    Attributes:
+        path: The folder.
+        info: The content of ``run.json``.
+    """
+
+    path: Path
+    info: dict[str, Any]
+
+    @classmethod
+    def create(cls, session_id: str, path: Path | None = None) -> RunDirectory:
+        """Make a run directory with mode 0700 and endpoints for every socket.
+
+        Args:
+            session_id: The session that the run belongs to.
+            path: A folder of the caller's choice; default is one below ``base_folder()``.
+
+        Raises:
+            ConfigError: The folder cannot be made, is another user's, or its path is too long for a socket.
+        """
+        if path is None:
+            base = base_folder()
+            _make_private(base)
+            path = base / session_id
+        path = path.absolute()
+        _make_private(path)
+        if os.name == "posix" and sys.platform != "cygwin":
+            longest = path / "control.sock"
+            if len(os.fsencode(str(longest))) > _LONGEST_SOCKET_PATH:
+                raise ConfigError(path, "is too long a path for sockets", "give a shorter --run-dir or set RIGPOSE_RUN")
+            endpoints = {name: f"ipc://{path / name}.sock" for name in ENDPOINTS}
+        else:
+            endpoints = {name: f"tcp://127.0.0.1:{_free_tcp_port()}" for name in ENDPOINTS}
+        info = {
+            "schema": 1,
+            "session_id": session_id,
+            "pid": os.getpid(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "endpoints": endpoints,
+        }
+        run = cls(path, info)
+        run._write()
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """The run directory that some process made.
+
+        Raises:
+            ConfigError: There is no readable ``run.json``.
+        """
+        file = path / "run.json"
+        try:
+            info = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(file, "no such file", "start the rig first: rigpose launch CONFIG") from None
+        except (OSError, ValueError) as error:
+            raise ConfigError(file, f"cannot be read: {error}", "start the rig again") from None
+        if not isinstance(info, dict) or info.get("schema") != 1 or "endpoints" not in info:
+            raise ConfigError(file, "is not a run file of this version", "start the rig again")
+        return cls(path.absolute(), info)
+
+    @classmethod
+    def latest(cls) -> RunDirectory:
+        """The newest run on this host whose first process lives.
+
+        Raises:
+            RigposeError: No rig runs here.
+        """
+        base = base_folder()
+        found: list[tuple[float, Path]] = []
+        for file in base.glob("*/run.json"):
+            try:
+                found.append((file.stat().st_mtime, file.parent))
+            except OSError:
+                continue
+        for _, path in sorted(found, reverse=True):
+            try:
+                run = cls.open(path)
+            except ConfigError:
+                continue
+            if run.is_running:
+                return run
+        raise RigposeError("rigpose", "no rig is running on this machine", "start one: rigpose launch CONFIG")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process that made the run is alive."""
+        return _is_alive(int(self.info.get("pid", -1)))
+
+    @property
+    def session_id(self) -> str:
+        """The session that the run belongs to."""
+        return str(self.info["session_id"])
+
+    def endpoint(self, name: str) -> str:
+        """The address of one of ``ENDPOINTS``."""
+        return str(self.info["endpoints"][name])
+
+    def update(self, **values: Any) -> RunDirectory:
+        """Add values to ``run.json``, whole or not at all, and give the new state back."""
+        run = RunDirectory(self.path, {**self.info, **values})
+        run._write()
+        return run
+
+    def reload(self) -> RunDirectory:
+        """What ``run.json`` says now."""
+        return RunDirectory.open(self.path)
+
+    def remove(self) -> None:
+        """Take the sockets away; logs and config stay until the host cleans its runtime folder."""
+        for name in ENDPOINTS:
+            for suffix in (".sock", ".sock.lock"):
+                (self.path / f"{name}{suffix}").unlink(missing_ok=True)
+        (self.path / "run.json").unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        temporary = self.path / f".run.json.{os.getpid()}"
+        temporary.write_text(json.dumps(self.info, indent=2), encoding="utf-8")
+        os.replace(temporary, self.path / "run.json")
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        if hasattr(os, "getuid") and status.st_uid != os.getuid():
+            raise ConfigError(folder, "belongs to another user", "set RIGPOSE_RUN to a folder of your own")
+        if status.st_mode & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(folder, f"cannot be used as a run directory: {error.strerror}", "set RIGPOSE_RUN") from None
