@@ -1,0 +1,251 @@
+"""The YAML file that describes a rig and a run; every process reads the same one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, model_validator
+
+from rigpose.config import Config, FilePath
+
+Units = Literal["mm", "cm", "m"]
+Method = Literal["triangulate"]
+Box = tuple[float, float, float, float]
+Fit = Literal["crop", "scale", "letterbox"] | tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+class RigSection(Config):
+    """Which calibration the run uses.
+
+    Attributes:
+        file: A rig file; ours, anipose's or Pose2Sim's TOML.
+        units: Needed where the file does not say them.
+        world: ``floor`` = z is up from the floor, ``board``, or ``camera:NAME``, where the file does not say.
+    """
+
+    file: FilePath
+    units: Units | None = None
+    world: str | None = None
+
+
+class ViewSection(Config):
+    """A region of a source's picture that is a camera of its own.
+
+    Attributes:
+        region: ``[x, y, width, height]`` px of the source's picture; all of it by default.
+        flip: Where the region looks into a mirror.
+    """
+
+    region: tuple[int, int, int, int] | None = None
+    flip: Literal["none", "horizontal", "vertical"] = "none"
+
+
+class CameraSection(Config):
+    """One camera node.
+
+    Attributes:
+        source: ``kind`` (video, webcam, ...) and that kind's own keys.
+        views: Rig cameras that this source gives, by name; by default one, named like the node.
+        fit: How pictures of another size than the rig's belong to it.
+    """
+
+    source: dict[str, Any]
+    views: dict[str, ViewSection] | None = None
+    fit: Fit | None = None
+
+    @model_validator(mode="after")
+    def _has_kind(self) -> CameraSection:
+        if "kind" not in self.source:
+            raise ValueError("source has no key kind (video, webcam, ...)")
+        return self
+
+
+class FinderSection(Config):
+    """How a subject is found that is not tracked yet.
+
+    Attributes:
+        kind: ``full`` = the whole picture, ``tiles`` = overlapping tiles, ``motion`` = where the
+            picture moves, ``fixed`` = boxes that never move (a tethered animal).
+        tiles: Tiles along each axis.
+        boxes: ``[x, y, width, height]`` px by camera, for ``fixed``; the whole picture where absent.
+    """
+
+    kind: Literal["full", "tiles", "motion", "fixed"] = "full"
+    tiles: int = Field(2, ge=1, le=6)
+    boxes: dict[str, Box] = {}
+
+
+class TrackerSection(Config):
+    """When a subject counts as found, followed and lost.
+
+    Attributes:
+        found_share: Share of joints that must be solved for a subject to be found.
+        lost_share: Share of joints below which a set counts against the track.
+        max_residual_sigma: Median residual, in units of the 2D noise, beyond which a set counts against it.
+        lost_after: Sets in a row that count against it until it is lost.
+        verify_s: Seconds between checks of the track against the finder; 0 = never.
+        margin: Crop side over the subject's extent; by default the model's.
+    """
+
+    found_share: float = Field(0.5, gt=0, le=1)
+    lost_share: float = Field(0.3, ge=0, le=1)
+    max_residual_sigma: float = Field(5.0, gt=0)
+    lost_after: int = Field(5, ge=1)
+    verify_s: float = Field(3.0, ge=0)
+    margin: float | None = Field(None, ge=1)
+
+
+class SolveSection(Config):
+    """How sure a joint must be.
+
+    Attributes:
+        sigma_crop_px: Standard deviation of the network's keypoints, in pixels of its input.
+        gate_sigma: Residual beyond which a view's keypoint is doubted, in units of that deviation.
+        max_sigma_mm: Largest standard deviation of a position that still counts as solved; by default
+            3 % of the rig's working distance.
+        covariance: Send a 3x3 covariance with each joint.
+    """
+
+    sigma_crop_px: float = Field(1.0, gt=0)
+    gate_sigma: float = Field(4.0, gt=0)
+    max_sigma_mm: float | None = Field(None, gt=0)
+
+
+def _off(value: object) -> object:
+    return None if value is False else ({} if value is True else value)
+
+
+class SmoothSection(Config):
+    """One Euro filter on positions; written beside the measurement, never in its place.
+
+    Attributes:
+        min_cutoff_hz: Cut-off of a joint at rest.
+        beta_hz_s_per_mm: How much the cut-off rises with speed.
+        derivative_cutoff_hz: Cut-off of the speed itself.
+    """
+
+    min_cutoff_hz: float = Field(1.5, gt=0)
+    beta_hz_s_per_mm: float = Field(0.005, ge=0)
+    derivative_cutoff_hz: float = Field(1.0, gt=0)
+
+
+class EngineSection(Config):
+    """The engine process.
+
+    Attributes:
+        model: An ONNX, a model document or a zoo name.
+        method: How 2D becomes 3D.
+        runtime: ``auto`` or a runtime's name; one that is named never falls back.
+        threads: Threads of the network; by default all cores but none for itself on two.
+        deadline_periods: Frame periods after the first frame of a set at which it leaves incomplete.
+        min_views: Views below which a set is counted incomplete and not solved.
+        send_points2d: Send the 2D keypoints with each pose.
+    """
+
+    model: str | None = None
+    method: Method = "triangulate"
+    runtime: str = "auto"
+    threads: int | None = Field(None, ge=1)
+    deadline_periods: float = Field(1.5, gt=0)
+    min_views: int = Field(2, ge=1)
+    send_points2d: bool = True
+    finder: FinderSection = FinderSection()
+    tracker: TrackerSection = TrackerSection()
+    solve: SolveSection = SolveSection()
+    smooth: Annotated[SmoothSection | None, BeforeValidator(_off)] = None
+
+
+class RecordSection(Config):
+    """Where the recording goes.
+
+    Attributes:
+        enabled: Whether to record.
+        to: Folder that gets a dated folder for each session.
+    """
+
+    enabled: bool = True
+    to: FilePath = Path("recordings")
+
+
+class SessionSection(Config):
+    """What a lab wants to read in a recording years later."""
+
+    subject: str = ""
+    experimenter: str = ""
+    protocol: str = ""
+    notes: str = ""
+
+
+class RestartSection(Config):
+    """What launch does when a node dies.
+
+    Attributes:
+        policy: ``on-failure`` or ``never``.
+        backoff_s: Wait before the first restart; it doubles with each one ...
+        backoff_max_s: ... up to this.
+        reset_s: A node that has lived so long counts as healthy again.
+    """
+
+    policy: Literal["never", "on-failure"] = "on-failure"
+    backoff_s: float = Field(0.2, gt=0)
+    backoff_max_s: float = Field(10.0, gt=0)
+    reset_s: float = Field(10.0, gt=0)
+
+
+class SystemConfig(Config):
+    """A rig and what to do with it.
+
+    Attributes:
+        version: Of this format: 1.
+        name: Becomes part of the recording's name.
+        rig: The calibration.
+        mode: ``live`` = the newest set wins; ``lossless`` = every frame, as fast as the engine can.
+        rate: Frames a second of the rig; by default that of the sources.
+        cameras: Camera nodes by name.
+        loop: How often file sources play; 0 = without end.
+        sets: End after so many published sets.
+        accept_bad_rig: Go on with a rig that ``calib.quality`` calls bad; every pose then says so.
+        force: Allow a synthetic model on a real camera.
+    """
+
+    version: int
+    name: str = Field("rig", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    rig: RigSection
+    mode: Literal["live", "lossless"] = "live"
+    rate: float | None = Field(None, gt=0, le=10_000)
+    cameras: dict[str, CameraSection] = Field(min_length=1)
+    loop: int = Field(1, ge=0)
+    sets: int | None = Field(None, ge=1)
+    engine: EngineSection = EngineSection()
+    record: RecordSection = RecordSection()
+    session: SessionSection = SessionSection()
+    restart: RestartSection = RestartSection()
+    accept_bad_rig: bool = False
+    force: bool = False
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> SystemConfig:
+        names = list(self.camera_names)
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ValueError(f"camera {sorted(repeated)[0]} is given by two sources")
+        return self
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of the rig cameras that the sources give, in order."""
+        return tuple(view for name, camera in self.cameras.items() for view in (camera.views or {name: None}))
+
+    def fit_of(self, camera: str) -> Fit | None:
+        """The fit of the node that gives a rig camera."""
+        for name, section in self.cameras.items():
+            if camera in (section.views or {name: None}):
+                return section.fit
+        raise KeyError(camera)
+
+
+def write_config(config: SystemConfig, path: Path) -> None:
+    """Write a config so that loading the file gives the same value, from any folder."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False), encoding="utf-8")
