@@ -82,9 +82,15 @@ class Camera:
             raise ConfigError(where, f"size {self.size} or binning {self.binning} cannot be", "correct it")
         below = self.K[[1, 2, 2], [0, 0, 1]]
         if below.any() or self.K[2, 2] != 1 or min(self.K[0, 0], self.K[1, 1]) <= 0:
-            raise ConfigError(where, "K is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with positive fx, fy", "transpose or correct it")
+            raise ConfigError(
+                where, "K is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with positive fx, fy", "transpose or correct it"
+            )
         if abs(self.K[0, 1]) > 1e-6 * self.K[0, 0]:
-            raise ConfigError(where, f"K has a skew of {self.K[0, 1]:g} px, which no distortion model here has", "calibrate without skew")
+            raise ConfigError(
+                where,
+                f"K has a skew of {self.K[0, 1]:g} px, which no distortion model here has",
+                "calibrate without skew",
+            )
 
     @cached_property
     def R(self) -> np.ndarray:  # noqa: N802

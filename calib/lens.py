@@ -27,6 +27,7 @@ NEWTON_STEPS = 5
 _FLATTEST = 0.05
 _LAST_STEP = 1e-3
 _WIDEST_RAD = 1.553
+_FAR = 100.0
 
 # Rows of the polynomial's matrix: x, y, r2, r4, r6, r8, and what does not depend on the point.
 # Columns: numerator, denominator, twice their derivatives after r2, offset x and y, 2 (p2, p1).x.
@@ -170,7 +171,7 @@ def _invert(xp: Any, target: Any, matrix: Any, constant: Any, is_fisheye: Any, s
         # walks out instead of jumping to another branch; it is found by its last step below.
         turn = slope * xp.sum(x * error, axis=-1, keepdims=True) / xp.clip(along, min=_FLATTEST)
         step = (error - turn * x) / xp.clip(across, min=_FLATTEST)
-        x = x + step
+        x = xp.clip(x + step, min=-_FAR, max=_FAR)
     r2 = xp.sum(x * x, axis=-1, keepdims=True)
     angle = xp.sqrt(r2 + 1e-24)
     left = xp.sum(step * step, axis=-1, keepdims=True)
