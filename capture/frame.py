@@ -79,6 +79,23 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class EndOfFrames:
+    """The last message of a camera: its source has ended, and nothing more is under way.
+
+    Attributes:
+        camera: The camera's name in the rig.
+        node_epoch: UUID of the node's process start.
+        last_seq: ``seq`` of its last frame that was sent; -1 = none was.
+        counters: The final ones.
+    """
+
+    camera: str
+    node_epoch: str
+    last_seq: int
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
 class FrameSet:
     """Frames of several cameras that belong to one moment.
 

@@ -6,13 +6,16 @@ resolved config, one log a node, and on Linux and macOS the sockets themselves.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import secrets
 import socket
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,8 @@ import platformdirs
 
 from rigpose.errors import ConfigError, RigposeError
 
-ENDPOINTS = ("frames", "poses", "record", "control", "preview", "truth")
+ENDPOINTS = ("poses", "record", "control", "preview", "truth")
+_NODE_CHARACTERS = 16
 _LONGEST_SOCKET_PATH = 100
 """Unix socket paths hold about 107 bytes; some are left for the lock files beside them."""
 
@@ -39,6 +43,13 @@ def base_folder() -> Path:
     if len(str(runtime)) < _LONGEST_SOCKET_PATH - 40 and os.access(runtime.parent, os.W_OK):
         return runtime
     return Path(tempfile.gettempdir()) / f"rigpose-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+
+
+def _file_name(node: str) -> str:
+    """A node's name as a short file name; names that do not fit are replaced by a digest."""
+    if len(node) <= _NODE_CHARACTERS and re.fullmatch(r"[A-Za-z0-9_.-]+", node):
+        return node
+    return hashlib.sha256(node.encode()).hexdigest()[:_NODE_CHARACTERS]
 
 
 def _is_alive(pid: int) -> bool:
@@ -70,11 +81,13 @@ class RunDirectory:
     info: dict[str, Any]
 
     @classmethod
-    def create(cls, session_id: str, path: Path | None = None) -> RunDirectory:
+    def create(cls, session_id: str, nodes: Iterable[str] = (), path: Path | None = None) -> RunDirectory:
         """Make a run directory with mode 0700 and endpoints for every socket.
 
         Args:
             session_id: The session that the run belongs to.
+            nodes: Names of the camera nodes; each gets an address of its own for its frames, so that a
+                lossless engine can let one camera wait and go on reading another.
             path: A folder of the caller's choice; default is one below ``base_folder()``.
 
         Raises:
@@ -87,18 +100,20 @@ class RunDirectory:
         path = path.absolute()
         _make_private(path)
         if os.name == "posix" and sys.platform != "cygwin":
-            longest = path / "control.sock"
-            if len(os.fsencode(str(longest))) > _LONGEST_SOCKET_PATH:
+            if len(os.fsencode(str(path / f"frames-{'x' * _NODE_CHARACTERS}.sock"))) > _LONGEST_SOCKET_PATH:
                 raise ConfigError(path, "is too long a path for sockets", "give a shorter --run-dir or set RIGPOSE_RUN")
             endpoints = {name: f"ipc://{path / name}.sock" for name in ENDPOINTS}
+            frames = {node: f"ipc://{path / f'frames-{_file_name(node)}'}.sock" for node in nodes}
         else:
             endpoints = {name: f"tcp://127.0.0.1:{_free_tcp_port()}" for name in ENDPOINTS}
+            frames = {node: f"tcp://127.0.0.1:{_free_tcp_port()}" for node in nodes}
         info = {
             "schema": 1,
             "session_id": session_id,
             "pid": os.getpid(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "endpoints": endpoints,
+            "frames": frames,
         }
         run = cls(path, info)
         run._write()
@@ -159,6 +174,17 @@ class RunDirectory:
         """The address of one of ``ENDPOINTS``."""
         return str(self.info["endpoints"][name])
 
+    def frames_endpoint(self, node: str) -> str:
+        """The address at which the engine takes a camera node's frames.
+
+        Raises:
+            ConfigError: The run knows no such node.
+        """
+        frames = self.info.get("frames", {})
+        if node not in frames:
+            raise ConfigError(self.path, f"has no camera node {node}", f"its nodes are {', '.join(frames)}")
+        return str(frames[node])
+
     def update(self, **values: Any) -> RunDirectory:
         """Add values to ``run.json``, whole or not at all, and give the new state back."""
         run = RunDirectory(self.path, {**self.info, **values})
@@ -171,9 +197,8 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Take the sockets away; logs and config stay until the host cleans its runtime folder."""
-        for name in ENDPOINTS:
-            for suffix in (".sock", ".sock.lock"):
-                (self.path / f"{name}{suffix}").unlink(missing_ok=True)
+        for file in self.path.glob("*.sock*"):
+            file.unlink(missing_ok=True)
         (self.path / "run.json").unlink(missing_ok=True)
 
     def _write(self) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import zmq
 
 from capture.endpoint import BoundEndpoint, connect, tune
-from capture.frame import Counters, Frame
+from capture.frame import Counters, EndOfFrames, Frame
 from capture.pixels import image_shape
 from rigpose import codec
 from rigpose.errors import ConfigError, ProtocolError
@@ -72,8 +72,10 @@ def encode_frame(frame: Frame, session_id: str, node: str, epoch: str, seq: int)
     return codec.pack(message), image
 
 
-def decode_frame(parts: Sequence[memoryview | bytes], received_ns: int, session_id: str | None = None) -> Frame:
-    """The frame in a message; its image is a read-only view of the message's bytes.
+def decode_frame(
+    parts: Sequence[memoryview | bytes], received_ns: int, session_id: str | None = None
+) -> Frame | EndOfFrames:
+    """The frame in a message, its image a read-only view of the message's bytes; or the camera's last word.
 
     Args:
         parts: The message.
@@ -89,6 +91,8 @@ def decode_frame(parts: Sequence[memoryview | bytes], received_ns: int, session_
     codec.check_header(message)
     if session_id is not None and message["session_id"] != session_id:
         raise ProtocolError("frame message", f"is of session {message['session_id'][:64]!r}, not of {session_id!r}")
+    if message.get("type") == "end":
+        return _decode_end(message)
     read = _Fields(message)
     size = read.pair("size", 1, MAX_SIDE)
     image, points = None, None
@@ -105,9 +109,7 @@ def decode_frame(parts: Sequence[memoryview | bytes], received_ns: int, session_
         image.flags.writeable = False
     else:
         points = read.points()
-    counters = message.get("counters", (0, 0, 0, 0))
-    if not isinstance(counters, list | tuple) or len(counters) < 4 or not all(_is_count(value) for value in counters):
-        raise ProtocolError("frame message", "counters are not four counts")
+    counters = read.counters()
     exposed_from = read.text("exposed_from")
     if exposed_from not in _EXPOSED_FROM:
         raise ProtocolError("frame message", f"exposed_from {exposed_from!r} is not one of {', '.join(_EXPOSED_FROM)}")
@@ -131,8 +133,13 @@ def decode_frame(parts: Sequence[memoryview | bytes], received_ns: int, session_
         video=read.video(),
         points=points,
         node_epoch=read.text("node_epoch"),
-        counters=Counters(*counters[:4]),
+        counters=counters,
     )
+
+
+def _decode_end(message: dict[str, Any]) -> EndOfFrames:
+    read = _Fields(message)
+    return EndOfFrames(read.text("camera"), read.text("node_epoch"), read.integer("last_seq", -1), read.counters())
 
 
 def _is_count(value: object) -> bool:
@@ -185,6 +192,12 @@ class _Fields:
         ):
             raise self._wrong("video", "a file and a frame index")
         return value[0], value[1]
+
+    def counters(self) -> Counters:
+        value = self._message.get("counters", (0, 0, 0, 0))
+        if not isinstance(value, list | tuple) or len(value) < 4 or not all(_is_count(item) for item in value):
+            raise self._wrong("counters", "four counts")
+        return Counters(*value[:4])
 
     def points(self) -> Keypoints:
         points, confidence = self._message.get("points"), self._message.get("confidence")
@@ -340,6 +353,23 @@ class FrameSender(_Link):
             image.flags.writeable = False
             parts.append(image)
         sent = self._send(parts, wait_s, stop)
+        self._seq += sent
+        return sent
+
+    def end(self, end: EndOfFrames, wait_s: float | None = None) -> bool:
+        """Say that a camera sends nothing more, behind its last frame; arguments and answer as in ``send``."""
+        counters = end.counters
+        message: dict[str, Any] = codec.header(*self._identity, self._seq)
+        message.update(
+            type="end",
+            camera=end.camera,
+            last_seq=end.last_seq,
+            counters=(counters.exposed, counters.lost_upstream, counters.seen, counters.queue_full),
+        )
+        part = codec.pack(message)
+        sent = self._send([part])
+        if not sent and wait_s is not None and self._wait(zmq.POLLOUT, wait_s, None):
+            sent = self._send([part])
         self._seq += sent
         return sent
 

@@ -22,9 +22,9 @@ HOW = ("none", "triangulated", "lifted", "predicted")
 """How a joint was got; its index is what travels."""
 NONE, TRIANGULATED, LIFTED, PREDICTED = range(4)
 
-REASONS = ("", "not_seen", "one_view", "residual", "behind_camera", "uncertain", "incomplete_set")
+REASONS = ("", "not_seen", "one_view", "residual", "behind_camera", "uncertain", "incomplete_set", "subject_lost")
 """Why a joint has no position; its index is what travels."""
-MEASURED, NOT_SEEN, ONE_VIEW, RESIDUAL, BEHIND_CAMERA, UNCERTAIN, INCOMPLETE_SET = range(7)
+MEASURED, NOT_SEEN, ONE_VIEW, RESIDUAL, BEHIND_CAMERA, UNCERTAIN, INCOMPLETE_SET, SUBJECT_LOST = range(8)
 
 COVARIANCE_ORDER = ("xx", "xy", "xz", "yy", "yz", "zz")
 
