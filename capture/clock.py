@@ -36,7 +36,11 @@ class DeviceClock:
         self.window_ns = window_ns
         self.resets = 0
         self._minima: deque[tuple[int, int]] = deque(maxlen=windows)
-        self._begin()
+        self._slope = 0.0
+        self._anchor: tuple[int, int] | None = None
+        self._last_ns: int | None = None
+        self._window_start: int | None = None
+        self._lowest: tuple[int, int] | None = None
 
     def to_host(self, device_ns: int, host_ns: int) -> int:
         """Take a pair of stamps and give the device's on the host's clock.
@@ -49,7 +53,7 @@ class DeviceClock:
             self._reset()
         difference = host_ns - device_ns
         # Latency only adds, so a difference below the line by a whole period is another clock.
-        if self._window_start is not None and difference < self._offset_at(device_ns) - self.period_ns:
+        if self._anchor is not None and difference < self._offset_at(device_ns) - self.period_ns:
             self._reset()
         self._last_ns = device_ns
         if self._window_start is None:
@@ -70,17 +74,11 @@ class DeviceClock:
         """By how much the host's clock runs faster than the device's; 0 before two windows."""
         return self._slope * 1e6
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._minima.clear()
         self._slope = 0.0
-        self._anchor: tuple[int, int] | None = None
-        self._last_ns: int | None = None
-        self._window_start: int | None = None
-        self._lowest: tuple[int, int] | None = None
-
-    def _reset(self) -> None:
+        self._anchor = self._last_ns = self._window_start = self._lowest = None
         self.resets += 1
-        self._begin()
 
     def _offset_at(self, device_ns: int) -> int:
         if self._anchor is not None:

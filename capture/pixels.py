@@ -131,7 +131,7 @@ def jpeg_size(data: np.ndarray) -> tuple[int, int] | None:
 
     Read before decoding, so that a picture that lies about its size allocates nothing.
     """
-    view = memoryview(np.ascontiguousarray(data)).cast("B")
+    view = np.ascontiguousarray(data).data.cast("B")
     if bytes(view[:2]) != b"\xff\xd8":
         return None
     position = 2

@@ -3,8 +3,8 @@
 Frames with a tick (a trigger, or the schedule of the rig) are grouped by it. Free-running cameras are
 grouped on the exposure clock: a grid of the common period follows the mean phase of all cameras, and
 a frame belongs to the nearest line of it. Each camera's own phase against the grid is followed too,
-and it changes line only when that is more than 0.6 periods, so that a camera half-way between two
-lines does not jitter from set to set.
+and it changes line only when all cameras come nearer to each other by a fifth of a period that way:
+a camera half-way between two lines does not jitter from set to set, and clocks may drift apart.
 
 A set leaves when nothing more can come to it. For a camera that is so as soon as its frame is there,
 or a later one (frames of one camera arrive in order), or the camera has ended or is absent; live also
@@ -15,7 +15,6 @@ in ``skipped[camera][reason]``.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
@@ -26,7 +25,7 @@ from rigpose.stamps import now_ns as clock_ns
 
 _FOLLOW_GRID = 0.02
 _FOLLOW_CAMERA = 0.1
-_SLIP = 0.6
+_SLIP = 0.2
 _NEVER = -(2**63)
 Kind = Literal["trigger", "software"]
 
@@ -207,12 +206,30 @@ class Synchroniser:
         elapsed = (frame.exposed_ns - self._phase_ns) / self.period_ns
         if camera.phase is None:
             camera.phase = elapsed - round(elapsed)
-        elif abs(camera.phase) > _SLIP:
-            camera.phase -= math.copysign(1.0, camera.phase)
+        else:
+            camera.phase += self._slip(camera)
         tick = round(elapsed - camera.phase)
         camera.phase += _FOLLOW_CAMERA * (elapsed - tick - camera.phase)
         self._phase_ns += _FOLLOW_GRID * (elapsed - tick) * self.period_ns
         return tick
+
+    def _slip(self, camera: _Camera) -> int:
+        """By how many lines a camera has to move to be clearly nearer to the others."""
+        assert camera.phase is not None
+        others = [
+            state.phase
+            for state in self._state.values()
+            if state is not camera and state.phase is not None and not state.absent and not state.ended
+        ]
+        if not others:
+            return 0
+        low, high = min(others), max(others)
+
+        def spread(phase: float) -> float:
+            return max(high, phase) - min(low, phase)
+
+        step = -1 if camera.phase > (low + high) / 2 else 1
+        return step if spread(camera.phase + step) < spread(camera.phase) - _SLIP else 0
 
     def _is_ready(self, tick: int, now_ns: int) -> bool:
         group = self._open[tick]

@@ -9,6 +9,7 @@ format; what does not follow the contract is counted in ``rejected`` and dropped
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Collection, Sequence
@@ -22,7 +23,7 @@ from capture.endpoint import BoundEndpoint, connect, tune
 from capture.frame import Counters, EndOfFrames, Frame
 from capture.pixels import image_shape
 from rigpose import codec
-from rigpose.errors import ConfigError, ProtocolError
+from rigpose.errors import ProtocolError
 from rigpose.keypoints import Keypoints
 from rigpose.stamps import ExposedFrom, now_ns
 
@@ -119,7 +120,7 @@ def decode_frame(
         image=image,
         pixel_format=pixel_format,  # type: ignore[arg-type]
         exposed_ns=read.integer("exposed_ns"),
-        exposed_from=exposed_from,
+        exposed_from=exposed_from,  # type: ignore[arg-type]
         host_ns=read.integer("host_ns"),
         size=size,
         tick=read.optional("tick"),
@@ -215,17 +216,13 @@ class _Fields:
         return Keypoints(points, confidence)
 
 
-def _wait(sockets: Sequence[zmq.Socket], event: int, wait_s: float, stop: threading.Event | None) -> bool:
-    """Wait for one of the sockets, at most ``wait_s`` or until ``stop`` is set."""
+def _wait(socket: zmq.Socket, event: int, wait_s: float, stop: threading.Event | None) -> bool:
+    """Wait for a socket, at most ``wait_s`` or until ``stop`` is set."""
     end = time.monotonic() + wait_s
-    poller = zmq.Poller()
-    for socket in sockets:
-        poller.register(socket, event)
     while not (stop is not None and stop.is_set()):
         left = end - time.monotonic()
-        if not sockets:
-            time.sleep(max(0.0, min(left, _SLICE_S)))
-        elif poller.poll(1000 * max(0.0, min(left, _SLICE_S) if stop is not None else left)):
+        slice_s = left if stop is None else min(left, _SLICE_S)
+        if socket.poll(max(0, math.ceil(1000 * slice_s)), event):
             return True
         if left <= 0:
             return False
@@ -299,19 +296,8 @@ class _Link:
             except zmq.Again:
                 # The place may be gone again between the wait and the sending, so try until the end.
                 left = end - time.monotonic()
-                if wait_s is None or left <= 0 or not _wait([self.socket], zmq.POLLOUT, left, stop):
+                if wait_s is None or left <= 0 or not _wait(self.socket, zmq.POLLOUT, left, stop):
                     return False
-
-
-def lane(endpoint: str, camera: str) -> str:
-    """The address of one camera's own lane beside the common address of frames (ipc and inproc only).
-
-    Raises:
-        ConfigError: A tcp address, which has no lanes.
-    """
-    if endpoint.startswith("tcp://"):
-        raise ConfigError(endpoint, "has no lanes for single cameras", "use an ipc:// address")
-    return f"{endpoint}.{camera}"
 
 
 class FrameSender(_Link):
@@ -321,7 +307,7 @@ class FrameSender(_Link):
     through whatever other array.
 
     Args:
-        endpoint: Where the engine binds, ``lane(...)`` where it gives each camera its own; it may come later.
+        endpoint: Where the engine binds for this node; it may come later.
         session_id: Stands in every header.
         node: Name of this node.
         epoch: UUID of this process start.
@@ -366,31 +352,26 @@ class FrameSender(_Link):
             last_seq=end.last_seq,
             counters=(counters.exposed, counters.lost_upstream, counters.seen, counters.queue_full),
         )
-        part = codec.pack(message)
-        sent = self._send([part])
-        if not sent and wait_s is not None and self._wait(zmq.POLLOUT, wait_s, None):
-            sent = self._send([part])
+        sent = self._send([codec.pack(message)], wait_s)
         self._seq += sent
         return sent
 
 
-class FrameReceiver:
+class FrameReceiver(_Link):
     """The engine's end of the frames' way; it binds. One thread only.
 
-    Without lanes one socket takes every camera's frames in turn, and all of them wait when it is not
-    read: right for live work. With lanes each camera has its own, so that a camera far ahead of the
-    others can be left waiting (``but``) while the others catch up: what lossless work needs, because
-    otherwise the frames of the fastest camera would pile up here.
+    The engine has one for each camera node, so that lossless work can leave a camera that is far
+    ahead waiting at its socket while the others catch up.
 
     Args:
         endpoint: ``ipc://``, ``inproc://`` or loopback ``tcp://``.
-        hwm: Frames that may wait on each side of each camera's connection.
+        hwm: Frames that may wait on each side of each connection.
         session_id: Where given, frames of another session are rejected.
         cameras: Where given, frames of other cameras are rejected.
-        lanes: Each of ``cameras`` sends to its own ``lane(endpoint, camera)``.
         context: Only for inproc and tests.
 
     Attributes:
+        socket: For a poller.
         rejected: Messages that did not follow the contract.
 
     Raises:
@@ -404,71 +385,31 @@ class FrameReceiver:
         *,
         session_id: str | None = None,
         cameras: Collection[str] | None = None,
-        lanes: bool = False,
         context: zmq.Context | None = None,
     ) -> None:
-        if lanes and not cameras:
-            raise ValueError("lanes need the names of the cameras")
+        super().__init__(zmq.PULL, endpoint, hwm, bind=True, context=context)
         self.rejected = 0
         self._session_id = session_id
-        self._cameras = None if cameras is None else tuple(cameras)
-        self._links: dict[str, _Link] = {}
-        try:
-            for name in self._cameras if lanes and self._cameras else ("",):
-                address = lane(endpoint, name) if lanes else endpoint
-                self._links[name] = _Link(zmq.PULL, address, hwm, bind=True, context=context)
-        except BaseException:
-            self.close()
-            raise
-        self.endpoint = endpoint if lanes else self._links[""].endpoint
+        self._cameras = None if cameras is None else frozenset(cameras)
 
-    @property
-    def socket(self) -> zmq.Socket:
-        """The socket, for a poller; without lanes there is one."""
-        (link,) = self._links.values()
-        return link.socket
+    def receive(self) -> Frame | EndOfFrames | None:
+        """The next frame, stamped ``received_ns``, or a camera's last word; ``None`` = nothing waits.
 
-    @property
-    def sockets(self) -> dict[str, zmq.Socket]:
-        """The sockets by camera where there are lanes, else one under the empty name."""
-        return {name: link.socket for name, link in self._links.items()}
-
-    def receive(self, but: Collection[str] = ()) -> Frame | None:
-        """The next frame, stamped ``received_ns``; ``None`` = nothing waits. Never raises for a bad message.
-
-        Args:
-            but: Lanes to leave alone now.
+        Never raises for a bad message.
         """
-        for name in tuple(self._links):
-            if name in but:
-                continue
-            while (parts := self._links[name].receive_parts()) is not None:
-                try:
-                    frame = decode_frame([part.buffer for part in parts], now_ns(), self._session_id)
-                    if self._cameras is not None and frame.camera not in self._cameras:
-                        raise ProtocolError("frame message", f"camera {frame.camera!r} is not in the rig")
-                except ProtocolError as error:
-                    self._reject(error)
-                    continue
-                self._links[name] = self._links.pop(name)  # its turn comes last now
-                return frame
+        while (parts := self.receive_parts()) is not None:
+            try:
+                message = decode_frame([part.buffer for part in parts], now_ns(), self._session_id)
+                if self._cameras is not None and message.camera not in self._cameras:
+                    raise ProtocolError("frame message", f"camera {message.camera[:64]!r} is not expected here")
+                return message
+            except ProtocolError as error:
+                self._reject(error)
         return None
 
-    def wait(self, wait_s: float, stop: threading.Event | None = None, but: Collection[str] = ()) -> bool:
+    def wait(self, wait_s: float, stop: threading.Event | None = None) -> bool:
         """Wait until something can be received, at most ``wait_s`` or until ``stop`` is set."""
-        sockets = [link.socket for name, link in self._links.items() if name not in but]
-        return _wait(sockets, zmq.POLLIN, wait_s, stop)
-
-    def close(self) -> None:
-        """Close; what was not received is lost."""
-        for link in self._links.values():
-            link.close()
-
-    def __enter__(self) -> FrameReceiver:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        return _wait(self.socket, zmq.POLLIN, wait_s, stop)
 
     def _reject(self, error: ProtocolError) -> None:
         self.rejected += 1
@@ -528,7 +469,7 @@ class PoseSubscriber(_Link):
                 return parts[0].bytes, parts[1].bytes
             if parts is not None:
                 self.rejected += 1
-            elif not _wait([self.socket], zmq.POLLIN, max(0.0, end - time.monotonic()), stop):
+            elif not _wait(self.socket, zmq.POLLIN, max(0.0, end - time.monotonic()), stop):
                 return None
 
     def newest(self) -> dict[bytes, bytes]:
@@ -574,7 +515,7 @@ class RecordReceiver(_Link):
     def receive(self, wait_s: float = 0.0, stop: threading.Event | None = None) -> list[memoryview] | None:
         """The parts of the next message, read-only; ``None`` = nothing came within ``wait_s``."""
         parts = self.receive_parts()
-        if parts is None and wait_s > 0 and _wait([self.socket], zmq.POLLIN, wait_s, stop):
+        if parts is None and wait_s > 0 and _wait(self.socket, zmq.POLLIN, wait_s, stop):
             parts = self.receive_parts()
         return None if parts is None else [part.buffer for part in parts]
 
