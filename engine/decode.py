@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_torch_array
 
 WINDOW = 5
 """Side of the window around a peak that the sub-cell position is read from."""
@@ -64,7 +64,7 @@ def heatmap(maps: Any, stride: Any, shift: Any) -> tuple[Any, Any]:
     columns = xp.clip(column + offsets, 0, width - 1)
     rows = xp.clip(row + offsets, 0, height - 1)
     index = xp.reshape(rows[..., :, None] * width + columns[..., None, :], (n, joints, WINDOW * WINDOW))
-    patch = xp.take_along_axis(flat, index, axis=-1)
+    patch = _gather(xp, flat, index)
     sums = xp.matmul(xp.clip(patch, min=0.0), _constant(xp, _SUMS, maps))
     beside = _vertex(xp, xp.reshape(sums, (n, joints, 2, 3)))
     centre = xp.astype(xp.concat([column, row], axis=-1), maps.dtype)
@@ -92,9 +92,9 @@ def heatmap_offset(maps: Any, offsets: Any, stride: Any, shift: Any, offset_px: 
     column, row, index = _peak(xp, flat, width)
     there = xp.reshape(offsets, (n, joints, 2, height * width))
     both = xp.concat([index, index], axis=-1)[..., None]
-    moved = xp.take_along_axis(there, both, axis=-1)[..., 0]
+    moved = _gather(xp, there, both)[..., 0]
     centre = xp.astype(xp.concat([column, row], axis=-1), maps.dtype)
-    return centre * stride + shift + moved * offset_px, xp.take_along_axis(flat, index, axis=-1)[..., 0]
+    return centre * stride + shift + moved * offset_px, _gather(xp, flat, index)[..., 0]
 
 
 def simcc(x: Any, y: Any, stride: Any, shift: Any) -> tuple[Any, Any]:
@@ -123,7 +123,8 @@ def _bin(xp: Any, values: Any) -> tuple[Any, Any]:
     """
     bins = values.shape[-1]
     index = xp.argmax(values, axis=-1, keepdims=True)
-    three = xp.take_along_axis(values, xp.clip(index + _constant(xp, np.array([-1, 0, 1]), index), 0, bins - 1), axis=-1)
+    around = xp.clip(index + _constant(xp, np.array([-1, 0, 1]), index), 0, bins - 1)
+    three = _gather(xp, values, around)
     terms = xp.matmul(three, _constant(xp, _PARABOLA, values))
     beside = xp.clip(terms[..., :1] / xp.clip(terms[..., 1:], max=-_TINY), -0.5, 0.5)
     # At either end the border is repeated and says nothing about a fraction.
@@ -134,7 +135,8 @@ def _bin(xp: Any, values: Any) -> tuple[Any, Any]:
 def _peak(xp: Any, flat: Any, width: int) -> tuple[Any, Any, Any]:
     """Column, row and flat index of the highest cell, (N, J, 1) each."""
     index = xp.argmax(flat, axis=-1, keepdims=True)
-    row = index // width
+    # Whole numbers below 2**23 are exact in float32, and a floor division of integers exports as six nodes.
+    row = xp.astype(xp.floor((xp.astype(index, flat.dtype) + 0.5) / width), index.dtype)
     return index - row * width, row, index
 
 
@@ -144,6 +146,11 @@ def _vertex(xp: Any, sums: Any) -> Any:
     floor = xp.clip(sums[..., 1:2] * _FLOOR, min=_TINY)
     terms = xp.matmul(xp.log(xp.where(sums > floor, sums, floor)), _constant(xp, _PARABOLA, sums))
     return xp.clip(terms[..., 0] / xp.clip(terms[..., 1], max=_FLATTEST), -1.0, 1.0)
+
+
+def _gather(xp: Any, values: Any, index: Any) -> Any:
+    """``take_along_axis`` over the last axis; torch's own gather exports as one node, with free sizes."""
+    return values.gather(-1, index) if is_torch_array(values) else xp.take_along_axis(values, index, axis=-1)
 
 
 def _constant(xp: Any, values: np.ndarray, like: Any) -> Any:
