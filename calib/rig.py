@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import struct
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tomli_w
 
-from calib import lens
+from calib import formats, lens
 from calib.camera import Camera
+from calib.formats import rigpose_toml
 from rigpose.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 PARALLEL = 3e-4
 """Below this least eigenvalue (sine squared of half the angle of a pair, about 2 degrees) optical
@@ -163,3 +170,62 @@ class Rig:
             Rt=np.stack(poses),
             world=np.append(origin, unit),
         )
+
+
+def read_rig(path: str | Path, units: str | None = None) -> Rig:
+    """The rig in a TOML file: ours, anipose's, Pose2Sim's or caliscope's.
+
+    Args:
+        path: The file.
+        units: mm, cm or m where the file does not say it (only ours and edited ones do).
+
+    Raises:
+        ConfigError: The file is missing, is not TOML or no camera file, lacks units, or describes a
+            camera that cannot be.
+    """
+    path = Path(path)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(path, "no such rig file", "check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path, f"cannot be read as text: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, f"is not TOML: {error}", "mend that line") from None
+    reader = formats.reader_of(document)
+    if reader is None:
+        raise ConfigError(
+            path, "holds no cameras that rigpose can read", "give a rigpose, anipose, Pose2Sim or caliscope TOML"
+        )
+    cameras, metadata = reader.read(document, units, str(path))
+    try:
+        rig = Rig(cameras, metadata)
+    except ConfigError as error:
+        raise ConfigError(path, f"{error.where} {error.what}", error.remedy) from None
+    stated = metadata.get("calibration_id")
+    if stated not in (None, rig.calibration_id):
+        _log.warning(
+            "%s: calibration_id %s is not that of its cameras, %s: it was edited", path, stated, rig.calibration_id
+        )
+    return rig
+
+
+def write_rig(rig: Rig, path: str | Path) -> None:
+    """Write our TOML; reading it gives the same rig to the last bit.
+
+    Raises:
+        ConfigError: The file exists (nothing is overwritten), the folder does not, or the metadata
+            holds what TOML cannot.
+    """
+    path = Path(path)
+    try:
+        text = tomli_w.dumps(rigpose_toml.document_of(rig.cameras, rig.metadata, rig.calibration_id))
+    except TypeError as error:
+        raise ConfigError(path, f"metadata cannot be written as TOML: {error}") from None
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(path, "exists, and a rig file is never overwritten", "give another name") from None
+    except OSError as error:
+        raise ConfigError(path, f"cannot be written: {error.strerror}", "check the folder") from None

@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-from tests.calib.scenes import look_at
 
 from calib.camera import Camera
 from rigpose.errors import ConfigError
+from tests.calib.scenes import look_at
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.calib.scenes import look_at, narrow_pair, ring
 
 from calib.rig import Rig
 from rigpose.errors import ConfigError
+from tests.calib.scenes import look_at, narrow_pair, ring
 
 
 class TestCalibrationId:

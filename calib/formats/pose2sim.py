@@ -1,0 +1,32 @@
+"""Pose2Sim's calibration TOML: anipose's tables with float sizes and four coefficients, in metres.
+
+Its documentation says metres, its files do not; since they look like anipose's, the unit must be
+given all the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from calib.camera import Camera
+from calib.formats import anipose, tables
+
+NAME = "pose2sim"
+
+
+def matches(document: dict[str, Any]) -> bool:
+    """Anipose's tables whose sizes are floats."""
+    return anipose.matches(document) and all(
+        isinstance(table.get("size"), list) and all(isinstance(n, float) for n in table["size"])
+        for table in tables.camera_tables(document).values()
+    )
+
+
+def read(document: dict[str, Any], units: str | None, where: str) -> tuple[tuple[Camera, ...], dict[str, Any]]:
+    """Cameras and metadata."""
+    mm = tables.millimetres_per(
+        document, units, where, "; it looks like Pose2Sim's format, which is in metres: --units m"
+    )
+    found = tables.camera_tables(document)
+    cameras = tuple(tables.read_camera(key, table, mm, where) for key, table in found.items())
+    return cameras, dict(document.get("metadata", {}))
