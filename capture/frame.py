@@ -50,6 +50,7 @@ class Frame:
         received_ns: When the engine had it; 0 before.
         roi_offset: (x, y) of the picture's first pixel on the sensor.
         binning: (x, y).
+        flip: How the picture was turned after it was cut out of the sensor's (a view into a mirror).
         exposure_ns: Duration of the exposure, 0 = unknown.
         video: (file, frame index) where the source is a file.
         node_epoch: UUID of the node's process start.
@@ -69,6 +70,7 @@ class Frame:
     received_ns: int = 0
     roi_offset: tuple[int, int] = (0, 0)
     binning: tuple[int, int] = (1, 1)
+    flip: Literal["none", "horizontal", "vertical"] = "none"
     exposure_ns: int = 0
     serial: str = ""
     line_state: int | None = None

@@ -59,6 +59,7 @@ def encode_frame(frame: Frame, session_id: str, node: str, epoch: str, seq: int)
         device_ns=frame.device_ns,
         roi_offset=frame.roi_offset,
         binning=frame.binning,
+        flip=frame.flip,
         exposure_ns=frame.exposure_ns,
         line_state=frame.line_state,
         video=frame.video,
@@ -114,6 +115,9 @@ def decode_frame(
     exposed_from = read.text("exposed_from")
     if exposed_from not in _EXPOSED_FROM:
         raise ProtocolError("frame message", f"exposed_from {exposed_from!r} is not one of {', '.join(_EXPOSED_FROM)}")
+    flip = message.get("flip", "none")
+    if flip not in ("none", "horizontal", "vertical"):
+        raise ProtocolError("frame message", "flip is not one of none, horizontal, vertical")
     return Frame(
         camera=read.text("camera"),
         seq=read.integer("frame", 0),
@@ -128,6 +132,7 @@ def decode_frame(
         received_ns=received_ns,
         roi_offset=read.pair("roi_offset", 0, MAX_SIDE * 4),
         binning=read.pair("binning", 1, 64),
+        flip=flip,  # type: ignore[arg-type]
         exposure_ns=read.integer("exposure_ns", 0),
         serial=read.text("serial"),
         line_state=read.optional("line_state"),
