@@ -43,6 +43,18 @@ class Gaps:
         sequence.next = seq + 1
         return missing
 
+    def end(self, node: str, epoch: str, last_seq: int) -> int:
+        """Note that a process says which number was its last; gives how many are missing at the end."""
+        if last_seq < 0:
+            return 0
+        key = (node, epoch)
+        known = self._sequences.get(key)
+        if known is not None and last_seq < known.next:
+            return 0
+        missing = self.add(node, epoch, last_seq) + 1
+        self._sequences[key].lost += 1
+        return missing
+
     def by_node(self) -> dict[str, int]:
         """Missing messages of each node, all its starts together."""
         lost: Counter[str] = Counter()
