@@ -39,9 +39,10 @@ def base_folder() -> Path:
     """Where run directories live: ``RIGPOSE_RUN``, else the user's runtime folder."""
     if override := os.environ.get("RIGPOSE_RUN"):
         return Path(override)
-    runtime = Path(platformdirs.user_runtime_dir("rigpose"))
-    if len(str(runtime)) < _LONGEST_SOCKET_PATH - 40 and os.access(runtime.parent, os.W_OK):
-        return runtime
+    if sys.platform != "linux" or os.environ.get("XDG_RUNTIME_DIR"):
+        runtime = Path(platformdirs.user_runtime_dir("rigpose"))
+        if len(str(runtime)) < _LONGEST_SOCKET_PATH - 55 and os.access(runtime.parent, os.W_OK):
+            return runtime
     return Path(tempfile.gettempdir()) / f"rigpose-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
-from rigpose.config import Config, FilePath
+from capture.sources.base import check
+from rigpose.config import Config, FilePath, load
+from rigpose.errors import ConfigError
 
 Units = Literal["mm", "cm", "m"]
 Method = Literal["triangulate"]
@@ -246,6 +249,30 @@ class SystemConfig(Config):
         raise KeyError(camera)
 
 
+def load_system(path: Path, *, data: Path | None = None, assignments: Iterable[str] = ()) -> SystemConfig:
+    """Read a rig's YAML file; the paths of its sources become absolute, so that every process finds them.
+
+    Args:
+        path: The file.
+        data: What ``${data}`` in it stands for.
+        assignments: ``a.b=c`` strings that replace keys.
+
+    Raises:
+        ConfigError: One line with the file, the key and the remedy.
+    """
+    if data is not None and not data.is_dir():
+        raise ConfigError(data, "is not a folder", "check --data")
+    variables = {} if data is None else {"data": str(data.resolve())}
+    config = load(path, SystemConfig, variables=variables, assignments=assignments)
+    cameras = {}
+    for name, section in config.cameras.items():
+        source = check(section.source, f"{path}: cameras.{name}.source", path.resolve().parent)
+        cameras[name] = section.model_copy(update={"source": source.model_dump(mode="json", exclude_none=True)})
+    return config.model_copy(update={"cameras": cameras})
+
+
 def write_config(config: SystemConfig, path: Path) -> None:
     """Write a config so that loading the file gives the same value, from any folder."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False), encoding="utf-8"
+    )

@@ -45,13 +45,16 @@ def check_array(dtype: object, shape: object, n_bytes: int) -> tuple[np.dtype, t
         raise ProtocolError("message", f"array shape {shape!r} has a size out of bounds")
     expected = math.prod(shape) * _DTYPES[dtype].itemsize
     if expected != n_bytes or expected > MAX_BYTES:
-        raise ProtocolError("message", f"array of shape {list(shape)} and dtype {dtype} needs {expected} bytes, got {n_bytes}")
+        problem = f"array of shape {list(shape)} and dtype {dtype} needs {expected} bytes, got {n_bytes}"
+        raise ProtocolError("message", problem)
     return _DTYPES[dtype], tuple(shape)
 
 
 def _default(value: object) -> object:
     if isinstance(value, np.ndarray):
         dtype, shape = array_header(value)
+        if dtype not in _DTYPES:
+            raise TypeError(f"an array of {value.dtype} does not travel")
         data = np.ascontiguousarray(value, dtype=dtype).tobytes()
         return msgpack.ExtType(_ARRAY, msgpack.packb([dtype, list(shape), data]))
     if isinstance(value, np.generic):

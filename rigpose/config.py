@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import types
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -74,13 +76,13 @@ def set_keys(document: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
     for assignment in assignments:
         dotted, equals, value = assignment.partition("=")
         if not equals or not dotted:
-            raise ConfigError(f"--set {assignment}", "is not of the form a.b=value", "for example --set engine.threads=2")
+            raise ConfigError(f"--set {assignment}", "is not of the form a.b=value", "as in --set engine.threads=2")
         *parents, last = dotted.split(".")
         node = document
         for key in parents:
             child = node.setdefault(key, {})
             if not isinstance(child, dict):
-                raise ConfigError(f"--set {assignment}", f"{key} holds a plain value, not keys", "name a key that holds keys")
+                raise ConfigError(f"--set {assignment}", f"{key} holds a plain value, not keys", "name another key")
             node = child
         try:
             node[last] = yaml.safe_load(value)
@@ -145,24 +147,27 @@ def validate(document: Mapping[str, Any], model: type[M], where: object, base: P
         raise ConfigError(where, f"key {key}: {problem}" if key else problem, remedy) from None
 
 
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation is or may be (``Model``, ``Model | None``, ``Annotated[Model, ...]``)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return next((model for a in typing.get_args(annotation) if (model := _model_in(a)) is not None), None)
+    return None
+
+
 def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """The keys of the model at a location, where the way to it is plain; else nothing."""
-    import typing
-
     current: Any = model
     for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = current.model_fields[str(part)].annotation
+        owner = _model_in(current)
+        if owner is not None and part in owner.model_fields:
+            current = owner.model_fields[str(part)].annotation
         else:
-            candidates = [a for a in typing.get_args(current) if a is not type(None)]
+            candidates = [a for a in typing.get_args(current) if typing.get_origin(a) or isinstance(a, type)]
             current = candidates[-1] if candidates else None
-        for candidate in (current, *typing.get_args(current)):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                current = candidate
-                break
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        return sorted(current.model_fields)
-    return []
+    owner = _model_in(current)
+    return sorted(owner.model_fields) if owner is not None else []
 
 
 def load(
@@ -187,7 +192,8 @@ def load(
     document = set_keys(read_yaml(path), assignments)
     version = document.get("version", None)
     if "version" in model.model_fields and version != CONFIG_VERSION:
-        raise ConfigError(path, f"key version: is {version}, this program reads {CONFIG_VERSION}", f"write version: {CONFIG_VERSION}")
+        problem = f"key version: is {version}, this program reads {CONFIG_VERSION}"
+        raise ConfigError(path, problem, f"write version: {CONFIG_VERSION}")
     resolved = _substitute(document, dict(variables or {}), path)
     assert isinstance(resolved, dict)
     return validate(resolved, model, path, path.resolve().parent)

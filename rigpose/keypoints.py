@@ -22,7 +22,7 @@ class Keypoints:
 
     def __post_init__(self) -> None:
         if self.points.shape[:-1] != self.confidence.shape or self.points.shape[-1] != 2:
-            raise ValueError(f"points {self.points.shape} and confidence {self.confidence.shape} do not belong together")
+            raise ValueError(f"points {self.points.shape} do not go with confidence {self.confidence.shape}")
 
     @property
     def seen(self) -> np.ndarray:

@@ -1,0 +1,382 @@
+"""From a frame set to poses: crops, one graph, solve, track. The same code live, offline and timed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import array_api_compat.numpy as xp
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from calib.fit import fit_camera
+from calib.rig import Rig, RigArrays
+from calib.triangulate import reproject, triangulate_with_residuals
+from capture.frame import Frame, FrameSet
+from capture.pixels import to_bgr
+from engine import finder as finders
+from engine.config import SystemConfig
+from engine.crop import Crop, cut
+from engine.document import ModelDocument
+from engine.runtimes import Runtime
+from engine.smooth import OneEuro
+from engine.solve import Observation, Solver
+from engine.tracker import Quality, Track, quality
+from rigpose.pose import NONE, SUBJECT_LOST, PoseSet, SubjectPose
+from rigpose.stamps import SetStamps, now_ns
+
+log = logging.getLogger(__name__)
+
+_BORDERS = {"constant": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
+_ORIGINS = ("device", "schedule", "arrival")
+SUBJECT_ID = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What of a camera's frames decides how its calibration applies."""
+
+    size: tuple[int, int]
+    roi_offset: tuple[int, int]
+    binning: tuple[int, int]
+
+
+class Geometry:
+    """The rig as the pictures that really come need it: cameras fitted to their size, ROI and binning.
+
+    Args:
+        rig: The calibration.
+        config: Says how pictures of another size belong to it.
+    """
+
+    def __init__(self, rig: Rig, config: SystemConfig) -> None:
+        self.calibration = rig
+        self._config = config
+        self._shapes: dict[str, _Shape] = {}
+        self._apply(rig)
+
+    def _apply(self, rig: Rig) -> None:
+        self.rig = rig
+        self.exact: RigArrays = rig.arrays()
+        self.single: RigArrays = self.exact.astype(np.float32)
+
+    def fit(self, frames: Sequence[Frame | None]) -> bool:
+        """See which pictures came; whether the arrays have changed.
+
+        Raises:
+            ConfigError: A picture is not of the calibration's size, and the config does not say how it fits.
+        """
+        changed = False
+        for frame in frames:
+            if frame is None:
+                continue
+            shape = _Shape(frame.size, frame.roi_offset, frame.binning)
+            if self._shapes.get(frame.camera) != shape:
+                self._shapes[frame.camera] = shape
+                changed = True
+        if changed:
+            self._apply(
+                self.calibration.with_cameras(
+                    self._fitted(name) if name in self._shapes else self.calibration[name]
+                    for name in self.calibration.names
+                )
+            )
+        return changed
+
+    def _fitted(self, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        shape = self._shapes[name]
+        return fit_camera(
+            self.calibration[name],
+            shape.size,
+            self._config.fit_of(name),
+            roi_offset=shape.roi_offset,
+            binning=shape.binning,
+        )
+
+    def project(self, position_mm: Float[np.ndarray, "J 3"]) -> Float[np.ndarray, "V J 2"]:
+        """Raw image px of world points; NaN behind a camera."""
+        world = self.exact.world
+        return reproject(xp, (position_mm - world[:3]) / world[3], self.exact)
+
+
+class Pipeline:
+    """Answers one frame set after the other.
+
+    Args:
+        rig: The calibration, with the cameras in the order in which sets hold them.
+        document: What the model is.
+        runtime: Runs the composed graph.
+        config: The run's config.
+        verdict: What ``calib.quality`` said of the rig; stands in every pose.
+
+    Raises:
+        ConfigError: The config names a camera or a box that does not exist.
+    """
+
+    def __init__(
+        self, rig: Rig, document: ModelDocument, runtime: Runtime, config: SystemConfig, verdict: str = "good"
+    ) -> None:
+        engine = config.engine
+        self.geometry = Geometry(rig, config)
+        self.document = document
+        self.runtime = runtime
+        self.verdict = verdict
+        self._config = engine
+        self._size = document.input.size
+        margin = engine.tracker.margin or document.crop.margin
+        self._border = _BORDERS[document.crop.padding]
+        self._fixed = engine.finder.kind == "fixed"
+        self._finder = finders.create(engine.finder, self._size, rig.names, margin)
+        self._track = Track(engine.tracker, self._size, margin)
+        self._solver = Solver(self.geometry.exact, engine.solve, min_score=document.output.min_score)
+        self._smooth = OneEuro(engine.smooth) if engine.smooth else None
+        width, height = self._size
+        self._crops = np.zeros((1, len(rig.names), height, width, 3), np.uint8)
+        self._set_index = 0
+        self._last: tuple[FrameSet, list[np.ndarray | None], SubjectPose] | None = None
+        self._verified_ns = 0
+        self.on_warning: Callable[[str], None] = log.warning
+
+    @property
+    def n_views(self) -> int:
+        """Cameras of the rig."""
+        return len(self.geometry.rig)
+
+    def warm_up(self) -> None:
+        """Do once what the first set would otherwise wait for."""
+        self.runtime.warmup()
+        blank = np.zeros((*self._size[::-1], 3), np.uint8)
+        crops: list[Crop | None] = [Crop((10.0, 10.0), 1.0)] * self.n_views
+        self._look([blank] * self.n_views, crops, [None] * self.n_views)
+
+    def process(self, frames: FrameSet) -> PoseSet:
+        """The poses in a frame set.
+
+        Returns:
+            A pose set in every case; without subjects where none is found, with status ``incomplete``
+            where fewer views came than the method needs. ``published_ns`` is still 0.
+
+        Raises:
+            ConfigError: A picture does not fit the calibration.
+        """
+        if self.geometry.fit(frames.frames):
+            self._solver = Solver(self.geometry.exact, self._config.solve, min_score=self.document.output.min_score)
+        present = sum(frame is not None for frame in frames.frames)
+        subjects: tuple[SubjectPose, ...] = ()
+        self._inferred_ns = now_ns()
+        self._last = None
+        incomplete = present < self._config.min_views
+        if not incomplete:
+            pictures = [None if f is None or f.image is None else to_bgr(f) for f in frames.frames]
+            subject = self._answer(frames, pictures)
+            if subject is not None:
+                subjects = (self._smoothed(subject, frames),)
+                self._last = (frames, pictures, subject)
+        return self._pose_set(frames, subjects, "incomplete" if incomplete else "ok")
+
+    def _answer(self, frames: FrameSet, pictures: list[np.ndarray | None]) -> SubjectPose | None:
+        if not self._track.active:
+            self._finder.watch(pictures)
+            found = self._find(frames, pictures)
+            if found is None:
+                return None
+            pose, seen, _ = found
+            self._track.begin(pose, frames.tick, seen)
+            self._verified_ns = now_ns()
+            # The crops of the finder are coarse: look again where the subject is.
+            refined, sigma_px = self._look(pictures, self._track_crops(frames, pictures), frames.frames)
+            better = quality(refined, sigma_px)
+            if self._track.plausible(better):
+                pose, seen = refined, better
+                self._track.begin(pose, frames.tick, seen)
+            return replace(pose, state="found")
+        pose, sigma_px = self._look(pictures, self._track_crops(frames, pictures), frames.frames)
+        if self._track.update(pose, frames.tick, quality(pose, sigma_px)):
+            return replace(pose, state="tracked")
+        if self._smooth:
+            self._smooth.reset()
+        return _without_positions(pose)
+
+    def _track_crops(self, frames: FrameSet, pictures: Sequence[np.ndarray | None]) -> list[Crop | None]:
+        if self._fixed:
+            return next(iter(self._finder.rounds(pictures)))
+        sizes = [None if frame is None else frame.size for frame in frames.frames]
+        return self._track.crops(self.geometry.project(self._track.predict(frames.tick)), sizes)
+
+    def _find(
+        self, frames: FrameSet, pictures: Sequence[np.ndarray | None]
+    ) -> tuple[SubjectPose, Quality, np.ndarray] | None:
+        """The finder's answer, each view taken from the round in which it was most sure."""
+        best: Observation | None = None
+        for crops in self._finder.rounds(pictures):
+            best = _surer(best, self._observe(pictures, crops, frames.frames))
+        if best is None:
+            return None
+        pose = self._solve(best)
+        seen = quality(pose, best.sigma_px)
+        return (pose, seen, best.sigma_px) if self._track.plausible(seen) else None
+
+    def _look(
+        self, pictures: Sequence[np.ndarray | None], crops: Sequence[Crop | None], frames: Sequence[Frame | None]
+    ) -> tuple[SubjectPose, np.ndarray]:
+        seen = self._observe(pictures, crops, frames)
+        return self._solve(seen), seen.sigma_px
+
+    def _observe(
+        self, pictures: Sequence[np.ndarray | None], crops: Sequence[Crop | None], frames: Sequence[Frame | None]
+    ) -> Observation:
+        """Run the graph on one crop a view; views that sent points instead of pixels bring their own."""
+        views = self.n_views
+        weight = np.zeros((1, views), np.float32)
+        to_image = np.tile(np.eye(2, 3, dtype=np.float32), (1, views, 1, 1))
+        sigma_px = np.full(views, self._config.solve.sigma_crop_px)
+        for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True)):
+            if picture is None or crop is None:
+                continue
+            to_image[0, view] = cut(picture, crop, self._crops[0, view], self._border)
+            weight[0, view] = 1.0
+            sigma_px[view] *= max(crop.scale, 0.5)
+        if weight.any():
+            single = self.geometry.single
+            out = self.runtime.run(
+                {
+                    "crops": self._crops,
+                    "crop_to_image": to_image,
+                    "view_weight": weight,
+                    "K": single.K,
+                    "dist": single.dist,
+                    "fisheye": single.fisheye,
+                    "Rt": single.Rt,
+                    "world": single.world,
+                }
+            )
+            seen = Observation(
+                points=out["points2d"][0],
+                confidence=out["confidence"][0] * weight[0, :, None],
+                position_mm=out["points3d"][0],
+                residual_px=out["residual_px"][0],
+                sigma_px=sigma_px,
+            )
+        else:
+            joints = len(self.document.skeleton.joints)
+            seen = Observation(
+                points=np.full((views, joints, 2), np.nan),
+                confidence=np.zeros((views, joints)),
+                position_mm=np.full((joints, 3), np.nan),
+                residual_px=np.full((views, joints), np.nan),
+                sigma_px=sigma_px,
+            )
+        self._inferred_ns = now_ns()
+        return self._with_sent_points(seen, frames)
+
+    def _with_sent_points(self, seen: Observation, frames: Sequence[Frame | None]) -> Observation:
+        sent = {v: f.points for v, f in enumerate(frames) if f is not None and f.points is not None}
+        if not sent:
+            return seen
+        points, confidence = np.array(seen.points, float), np.array(seen.confidence, float)
+        sigma_px = seen.sigma_px.copy()
+        for view, keypoints in sent.items():
+            points[view], confidence[view] = keypoints.points, keypoints.confidence
+            sigma_px[view] = self._config.solve.sigma_crop_px
+        weight = np.where(confidence >= self.document.output.min_score, confidence, 0.0)
+        position, residual = triangulate_with_residuals(points, weight, self.geometry.exact)
+        return Observation(points, confidence, position, residual, sigma_px)
+
+    def _solve(self, seen: Observation) -> SubjectPose:
+        pose = self._solver.solve(seen)
+        return replace(pose, id=SUBJECT_ID, skeleton=self.document.skeleton.name)
+
+    def _smoothed(self, pose: SubjectPose, frames: FrameSet) -> SubjectPose:
+        if self._smooth is None or pose.state == "lost":
+            return pose
+        exposed = min(frame.exposed_ns for frame in frames.frames if frame is not None)
+        return replace(pose, filtered_mm=self._smooth(pose.position_mm, exposed))
+
+    def _pose_set(self, frames: FrameSet, subjects: tuple[SubjectPose, ...], status: str) -> PoseSet:
+        got = [frame for frame in frames.frames if frame is not None]
+        origins = {frame.exposed_from for frame in got} or {"arrival"}
+        if not self._config.send_points2d:
+            subjects = tuple(replace(subject, points2d=None, confidence2d=None) for subject in subjects)
+        pose_set = PoseSet(
+            set_index=self._set_index,
+            cameras=frames.cameras,
+            frames=tuple(None if f is None else (f.node_epoch, f.seq) for f in frames.frames),
+            video=tuple(None if f is None else f.video for f in frames.frames),
+            sync=frames.sync,
+            lag_frames=0,
+            stamps=SetStamps(
+                exposed_ns=tuple(None if f is None else f.exposed_ns for f in frames.frames),
+                exposed_from=max(origins, key=_ORIGINS.index),
+                received_ns=tuple(None if f is None else f.received_ns for f in frames.frames),
+                grouped_ns=frames.grouped_ns,
+                inferred_ns=self._inferred_ns,
+                solved_ns=now_ns(),
+            ),
+            calibration_id=self.geometry.calibration.calibration_id,
+            model=self.document.id,
+            runtime=self.runtime.name,
+            precision=self.runtime.precision,
+            graph_hash=self.runtime.graph_hash,
+            verdict=self.verdict,
+            status="incomplete" if status == "incomplete" else "ok",
+            subjects=subjects,
+        )
+        self._set_index += 1
+        return pose_set
+
+    @property
+    def verification_due(self) -> bool:
+        """Whether the track should be compared with the finder when there is time."""
+        seconds = self._config.tracker.verify_s
+        return (
+            seconds > 0
+            and not self._fixed
+            and self._track.active
+            and self._last is not None
+            and now_ns() - self._verified_ns > seconds * 1e9
+        )
+
+    def verify(self) -> bool:
+        """Compare the track with what the finder sees in the last set; whether the track moved over.
+
+        Meant for the time between two sets: it costs at least one run of the network.
+        """
+        if self._last is None or not self._track.active:
+            return False
+        frames, pictures, _ = self._last
+        self._verified_ns = now_ns()
+        found = self._find(frames, pictures)
+        if found is None:
+            return False
+        pose, seen, _ = found
+        if not self._track.contradicted_by(pose, seen):
+            return False
+        self.on_warning("the crops had followed something else; the finder's subject is followed now")
+        self._track.begin(pose, frames.tick, seen)
+        return True
+
+
+def _surer(best: Observation | None, other: Observation) -> Observation:
+    if best is None:
+        return other
+    take = other.confidence.mean(axis=1) > best.confidence.mean(axis=1)
+    points = np.where(take[:, None, None], other.points, best.points)
+    confidence = np.where(take[:, None], other.confidence, best.confidence)
+    sigma_px = np.where(take, other.sigma_px, best.sigma_px)
+    return Observation(points, confidence, None, None, sigma_px)
+
+
+def _without_positions(pose: SubjectPose) -> SubjectPose:
+    """A lost subject: what was seen in 2D stays, nothing in 3D is claimed."""
+    joints = len(pose.position_mm)
+    return replace(
+        pose,
+        state="lost",
+        position_mm=np.full((joints, 3), np.nan, np.float32),
+        covariance_mm2=np.full((joints, 6), np.nan, np.float32),
+        views=np.zeros(joints, np.uint32),
+        how=np.full(joints, NONE, np.uint8),
+        reason=np.full(joints, SUBJECT_LOST, np.uint8),
+    )

@@ -1,0 +1,416 @@
+"""The engine process: frames in, poses out; `python -m engine.serve CONFIG`.
+
+Three threads, and no socket crosses from one to another: one receives and groups frames, one solves,
+one publishes. Live, the newest complete set wins; lossless, the receiver takes no more from its
+sockets than the solver can answer, so that the cameras wait.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from calib.quality import Verdict, judge
+from calib.rig import Rig, read_rig, rig_document
+from capture.control import NodeControl, new_epoch
+from capture.frame import FrameSet
+from capture.rundir import RunDirectory, new_session_id
+from capture.sync import Synchroniser
+from capture.wire import META, POSES, PosePublisher, RecordSender
+from engine import runtimes
+from engine.account import FrameAccount
+from engine.config import SystemConfig, load_system
+from engine.document import check_domain, find_model
+from engine.graph import compose
+from engine.intake import Intake
+from engine.mailbox import Mailbox
+from engine.pipeline import Pipeline
+from engine.preflight import complete_rate
+from rigpose import codec
+from rigpose.errors import ConfigError, ExitCode, RigposeError, VerdictError
+from rigpose.logs import log_to
+from rigpose.parent import end_with_parent
+from rigpose.pose import PoseSet, to_message
+from rigpose.program import run
+from rigpose.stamps import now_ns
+
+log = logging.getLogger(__name__)
+
+META_S = 1.0
+POLL_S = 0.05
+LOSSLESS_SLOTS = 2
+LOSSLESS_PAUSE_S = 0.001
+END_WAIT_S = 3.0
+RECORD_WAIT_S = 5.0
+
+
+def build_pipeline(config: SystemConfig, where: object = "config") -> tuple[Pipeline, Verdict]:
+    """The pipeline that a config describes, warm.
+
+    Raises:
+        ConfigError: A file, key, camera or model of the config cannot be used.
+        VerdictError: The rig is bad and ``accept_bad_rig`` is not set.
+    """
+    rig = load_rig(config, where)
+    verdict = judge(rig)
+    for finding in verdict.findings:
+        log.warning("%s: %s", config.rig.file, finding)
+    if verdict.verdict == "bad" and not config.accept_bad_rig:
+        worst = verdict.findings[0]
+        raise VerdictError(config.rig.file, f"the rig is bad: {worst}", "mend it, or go on with --accept-bad-rig")
+    if config.engine.model is None:
+        raise ConfigError(where, "key engine.model: is missing", "give --model FILE, or a name of: rigpose models list")
+    located = find_model(config.engine.model)
+    real = any(section.source.get("kind") == "webcam" for section in config.cameras.values())
+    check_domain(located.document, real_cameras=real, force=config.force)
+    graph = compose(located, n_views=len(rig))
+    runtime = runtimes.create(graph, config.engine.runtime, threads=config.engine.threads)
+    pipeline = Pipeline(rig, located.document, runtime, config, verdict.verdict)
+    pipeline.warm_up()
+    log.info("model %s on %s (%s), graph %s", located.document.id, runtime.name, runtime.precision, runtime.graph_hash)
+    return pipeline, verdict
+
+
+def load_rig(config: SystemConfig, where: object = "config") -> Rig:
+    """The config's calibration with exactly the cameras that its sources give, in their order.
+
+    Raises:
+        ConfigError: The file cannot be used, or does not know one of the cameras.
+    """
+    rig = read_rig(config.rig.file, config.rig.units)
+    for name in config.camera_names:
+        if name not in rig.names:
+            raise ConfigError(
+                where, f"key cameras.{name}: {config.rig.file} does not know this camera",
+                f"it knows {', '.join(rig.names)}",
+            )  # fmt: skip
+    rig = rig.select(config.camera_names)
+    if config.rig.world is not None:
+        rig = replace(rig, metadata={**rig.metadata, "world": config.rig.world})
+    return rig
+
+
+class Engine:
+    """Receives, solves and publishes until its cameras have ended or it is told to stop.
+
+    Args:
+        config: The run's config; its ``rate`` must be set.
+        pipeline: Answers frame sets.
+        verdict: On the rig, for the ``meta`` topic.
+        run_dir: Where the sockets are.
+        supervised: Whether a launch process listens on the control endpoint.
+        record: Whether a recorder listens on the record endpoint.
+    """
+
+    def __init__(
+        self,
+        config: SystemConfig,
+        pipeline: Pipeline,
+        verdict: Verdict,
+        run_dir: RunDirectory,
+        *,
+        supervised: bool,
+        record: bool,
+    ) -> None:
+        assert config.rate is not None
+        self.config = config
+        self.pipeline = pipeline
+        self.cameras = config.camera_names
+        self.account = FrameAccount(self.cameras)
+        self._verdict = verdict
+        self._run_dir = run_dir
+        self._lossless = config.mode == "lossless"
+        self._period_ns = round(1e9 / config.rate)
+        self._epoch = new_epoch()
+        self._sync = Synchroniser(
+            self.cameras,
+            self._period_ns,
+            deadline_ns=round(config.engine.deadline_periods * self._period_ns),
+            lossless=self._lossless,
+        )
+        self._mailbox = Mailbox(LOSSLESS_SLOTS) if self._lossless else Mailbox(1, self._supersede)
+        self._solved: queue.Queue[tuple[FrameSet, PoseSet] | None] = queue.Queue(maxsize=8)
+        self._record = record
+        self._record_lost = 0
+        self._stopping = threading.Event()
+        self._sets = 0
+        self._poses = 0
+        self._incomplete = 0
+        self._failure: BaseException | None = None
+        self._recent_ms: list[float] = []
+        self._intake = Intake(config, run_dir, self._sync, self.account, self._tell)
+        self.control = NodeControl(
+            run_dir.endpoint("control") if supervised else None,
+            run_dir.session_id,
+            "engine",
+            "engine",
+            self._epoch,
+            self.counted,
+            {"model": pipeline.document.id, "runtime": pipeline.runtime.name, "verdict": verdict.verdict},
+        )
+
+    def counted(self) -> dict[str, Any]:
+        """Counters for the control channel."""
+        account = self.account.snapshot()
+        for camera, reasons in self._sync.skipped.items():
+            for reason, frames in reasons.items():
+                account[camera][reason] = account[camera].get(reason, 0) + frames
+        recent = sorted(self._recent_ms[-200:])
+        return {
+            "cameras": account,
+            "sets": self._sets,
+            "poses": self._poses,
+            "incomplete_sets": self._incomplete,
+            "rejected": self._intake.rejected,
+            "record_lost": self._record_lost,
+            "received_to_published_ms": recent[len(recent) // 2] if recent else None,
+        }
+
+    def main(self) -> int:
+        """Run to the end; 0, or 1 when a thread failed.
+
+        Raises:
+            RigposeError: What made a thread fail.
+        """
+        # A waiting thread gets the interpreter within half a millisecond instead of five.
+        sys.setswitchinterval(0.0005)
+        solver = threading.Thread(target=self._guard, args=(self._solve_all,), name="solve")
+        publisher = threading.Thread(target=self._guard, args=(self._publish_all,), name="publish")
+        with self.control as control:
+            solver.start()
+            publisher.start()
+            control.running()
+            try:
+                self._receive_all()
+            except KeyboardInterrupt:
+                log.info("stopped by Ctrl-C")
+                raise
+            finally:
+                for frames in self._mailbox.close():
+                    self.account.skipped(frames, "stopping")
+                solver.join()
+                self._solved.put(None)
+                publisher.join()
+                self._intake.close()
+        if self._failure is not None:
+            raise self._failure
+        return int(ExitCode.OK)
+
+    def _tell(self, event: str, text: str, **data: Any) -> None:
+        log.warning(text)
+        self.control.event(event, text, **data)
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            self._failure = self._failure or error
+            self._stopping.set()
+
+    # ------------------------------------------------------------------ receiving
+
+    def _receive_all(self) -> None:
+        stop_at: float | None = None
+        while True:
+            if stop_at is None and (self._stopping.is_set() or self.control.stop_requested.is_set()):
+                stop_at = time.monotonic() + END_WAIT_S
+                self._begin_stop()
+            if self._intake.all_ended or (stop_at is not None and time.monotonic() > stop_at):
+                break
+            if stop_at is not None:
+                for frame in self._intake.receive(POLL_S):
+                    self.account.skipped(frame, "stopping")
+                continue
+            if self._lossless and self._mailbox.full:
+                # The cameras wait at their sockets until the solver has room.
+                time.sleep(LOSSLESS_PAUSE_S)
+                continue
+            deadline_ns = self._sync.next_deadline_ns
+            # A set that waits for a late camera must leave at its deadline, not at the next poll.
+            wait_s = POLL_S if deadline_ns is None else min(POLL_S, max(0.0, (deadline_ns - now_ns()) / 1e9))
+            for frame in self._intake.receive(wait_s, exclude=self._sync.full if self._lossless else frozenset()):
+                self._sync.add(frame)
+            self._hand_over(self._sync.take(now_ns()))
+        if stop_at is None:
+            self._hand_over(self._sync.flush(now_ns()))
+            # Every frame was received; what still waits is answered before the end.
+            while not self._mailbox.empty and not self._stopping.is_set():
+                time.sleep(LOSSLESS_PAUSE_S)
+        log.info("no more frames: %d sets published", self._sets)
+
+    def _begin_stop(self) -> None:
+        self.control.state = "ending"
+        for frames in (*self._sync.flush(now_ns()), *self._mailbox.close()):
+            self.account.skipped(frames, "stopping")
+
+    def _hand_over(self, sets: list[FrameSet]) -> None:
+        for frames in sets:
+            while self._lossless and self._mailbox.full and not self._stopping.is_set():
+                time.sleep(LOSSLESS_PAUSE_S)
+            if self._stopping.is_set():
+                self.account.skipped(frames, "stopping")
+            else:
+                self._mailbox.put(frames)
+
+    def _supersede(self, frames: FrameSet) -> None:
+        self.account.skipped(frames, "superseded")
+
+    # ------------------------------------------------------------------ solving
+
+    def _solve_all(self) -> None:
+        pipeline = self.pipeline
+        pipeline.on_warning = partial(self._tell, "tracker")
+        while not self._stopping.is_set():
+            frames = self._mailbox.take(POLL_S)
+            if frames is None:
+                if self._mailbox.closed:
+                    return
+                continue
+            lag = max(0, self._sync.newest_tick - frames.tick)
+            try:
+                pose_set = replace(pipeline.process(frames), lag_frames=lag)
+            except RigposeError:
+                self.account.skipped(frames, "stopping")
+                raise
+            self._solved.put((frames, pose_set))
+            limit = self.config.sets
+            if limit is not None and pose_set.set_index + 1 >= limit:
+                self._stopping.set()
+                return
+            # The check of the track waits for a pause between two sets.
+            if pipeline.verification_due and self._mailbox.empty:
+                pipeline.verify()
+
+    # ------------------------------------------------------------------ publishing
+
+    def _publish_all(self) -> None:
+        publisher = PosePublisher(self._run_dir.endpoint("poses"))
+        recorder = RecordSender(self._run_dir.endpoint("record")) if self._record else None
+        try:
+            seq = meta_seq = 0
+            next_meta = 0.0
+            while True:
+                if time.monotonic() >= next_meta:
+                    next_meta = time.monotonic() + META_S
+                    meta = codec.pack(self._meta(meta_seq))
+                    publisher.send(META, meta)
+                    if recorder is not None:
+                        self._to_recorder(recorder, META, meta)
+                    meta_seq += 1
+                try:
+                    item = self._solved.get(timeout=max(0.0, next_meta - time.monotonic()))
+                except queue.Empty:
+                    continue
+                if item is None:
+                    return
+                frames, pose_set = item
+                if pose_set.status == "incomplete":
+                    self.account.skipped(frames, "incomplete")
+                    self._incomplete += 1
+                pose_set = replace(pose_set, stamps=replace(pose_set.stamps, published_ns=now_ns()))
+                header = codec.header(self._run_dir.session_id, "engine", self._epoch, seq)
+                payload = codec.pack(to_message(pose_set, header))
+                publisher.send(POSES, payload)
+                seq += 1
+                if pose_set.status == "ok":
+                    self.account.used(frames)
+                    self._sets += 1
+                    self._poses += any(subject.state != "lost" for subject in pose_set.subjects)
+                    self._recent_ms.append(pose_set.stamps.stages_ms()["received_to_published"])
+                    del self._recent_ms[:-200]
+                if recorder is not None:
+                    self._to_recorder(recorder, POSES, payload)
+        finally:
+            publisher.close(1.0)
+            if recorder is not None:
+                recorder.close(RECORD_WAIT_S)
+
+    def _to_recorder(self, recorder: RecordSender, topic: bytes, payload: bytes) -> None:
+        # Lossless runs wait for the recorder; live, the poses must not, and a full queue is loud.
+        if recorder.send([topic, payload], wait_s=RECORD_WAIT_S if self._lossless else None):
+            return
+        self._record_lost += 1
+        if self._record_lost & (self._record_lost - 1) == 0:
+            log.error("the recorder does not keep up: %d messages were not recorded", self._record_lost)
+            self.control.event("record_lost", f"{self._record_lost} messages were not recorded")
+
+    def _meta(self, seq: int) -> dict[str, Any]:
+        document = self.pipeline.document
+        return {
+            **codec.header(self._run_dir.session_id, "engine", self._epoch, seq),
+            "type": "meta",
+            "name": self.config.name,
+            "units": "mm",
+            "rate": self.config.rate,
+            "skeletons": {document.skeleton.name: document.skeleton.model_dump(mode="json")},
+            "model": document.model_dump(mode="json", exclude_none=True),
+            "rig": rig_document(self.pipeline.geometry.rig),
+            "calibration_id": self.pipeline.geometry.calibration.calibration_id,
+            "verdict": self._verdict.verdict,
+            "findings": [str(finding) for finding in self._verdict.findings],
+        }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.serve",
+        description="Answer the frames of a rig's cameras with 3D poses.",
+        epilog="Example: python -m engine.serve rig.yaml --model movenet.onnx",
+    )
+    parser.add_argument("config", type=Path, help="the rig's YAML file")
+    parser.add_argument("--model", help="ONNX, model document or zoo name; replaces engine.model")
+    parser.add_argument("--data", type=Path, help="what ${data} in the file stands for")
+    parser.add_argument("--run-dir", type=Path, help="where the sockets are made, or are already")
+    parser.add_argument("--accept-bad-rig", action="store_true", help="go on with a rig that is judged bad")
+    parser.add_argument("--force", action="store_true", help="allow a synthetic model on a real camera")
+    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="a.b=c")
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    cv2.setNumThreads(1)
+    assignments = list(options.assignments)
+    if options.model:
+        assignments.append(f"engine.model={options.model}")
+    if options.accept_bad_rig:
+        assignments.append("accept_bad_rig=true")
+    if options.force:
+        assignments.append("force=true")
+    config = complete_rate(load_system(options.config, data=options.data, assignments=assignments), options.config)
+    assert config.rate is not None
+    if options.supervised:
+        run_dir = RunDirectory.open(options.run_dir)
+        log_to(run_dir.path, "engine", console=False)
+    else:
+        run_dir = RunDirectory.create(new_session_id(), config.cameras, options.run_dir)
+        log_to(run_dir.path, "engine")
+    pipeline, verdict = build_pipeline(config, options.config)
+    engine = Engine(
+        config, pipeline, verdict, run_dir,
+        supervised=options.supervised, record=options.supervised and config.record.enabled,
+    )  # fmt: skip
+    if options.supervised:
+        end_with_parent(engine.control.stop_requested.set)
+        return engine.main()
+    run_dir = run_dir.update(clock={"start_ns": now_ns(), "period_ns": round(1e9 / config.rate)})
+    log.info(
+        "ready; start each camera: python -m nodes.camera %s --name NAME --run-dir %s", options.config, run_dir.path
+    )
+    try:
+        return engine.main()
+    finally:
+        run_dir.remove()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,204 @@
+"""The camera node: one source, read and sent frame by frame; `python -m nodes.camera CONFIG --name cam01`.
+
+Live, a frame that the engine does not take at once is skipped and counted; lossless, the node waits.
+A node that comes back after a crash joins the rig's schedule at the current tick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from capture.control import NodeControl, new_epoch
+from capture.frame import Counters, EndOfFrames, Frame
+from capture.rundir import RunDirectory
+from capture.sources.base import Source, StartClock, create
+from capture.views import Views
+from capture.wire import FrameSender
+from engine.config import CameraSection, SystemConfig, load_system
+from rigpose.errors import ConfigError
+from rigpose.logs import log_to
+from rigpose.parent import end_with_parent
+from rigpose.program import run
+from rigpose.stamps import now_ns
+
+log = logging.getLogger(__name__)
+
+_SEND_SLICE_S = 0.5
+_END_LINGER_S = 2.0
+
+
+class CameraNode:
+    """Reads one source and sends its frames until it ends or is told to stop.
+
+    Args:
+        name: The node's name in the config.
+        config: The whole config.
+        run_dir: Where the sockets are.
+        supervised: Whether a launch process listens on the control endpoint.
+    """
+
+    def __init__(self, name: str, config: SystemConfig, run_dir: RunDirectory, *, supervised: bool) -> None:
+        section = config.cameras[name]
+        self.name = name
+        self.lossless = config.mode == "lossless"
+        self._views = Views(name, section.views_or_whole(name))
+        self._source: Source = create(
+            name, source_keys(config, section), lossless=self.lossless, where=f"camera {name}"
+        )
+        self._run_dir = run_dir
+        self._rate = config.rate
+        self._epoch = new_epoch()
+        self._lock = threading.Lock()
+        self._refused = 0
+        self._sent = 0
+        self._last_tick: int | None = None
+        self._last_seq = dict.fromkeys(self._views.names, -1)
+        self.control = NodeControl(
+            run_dir.endpoint("control") if supervised else None,
+            run_dir.session_id,
+            name,
+            "camera",
+            self._epoch,
+            self.counted,
+            {"cameras": list(self._views.names)},
+        )
+
+    @property
+    def counters(self) -> Counters:
+        """What the source has counted, and what could not be sent."""
+        with self._lock:
+            return replace(self._source.counters, queue_full=self._refused)
+
+    def counted(self) -> dict[str, Any]:
+        """Counters for the control channel."""
+        counters = self.counters
+        return {
+            "exposed": counters.exposed,
+            "lost_upstream": counters.lost_upstream,
+            "seen": counters.seen,
+            "queue_full": counters.queue_full,
+            "sent": self._sent,
+            "first_tick": self._source.first_tick,
+            "last_tick": self._last_tick,
+            "cameras": list(self._views.names),
+        }
+
+    def main(self) -> int:
+        """Run until the source ends or the node is told to stop.
+
+        Raises:
+            RigposeError: The source cannot be opened, or failed for good.
+        """
+        with self.control as control:
+            try:
+                clock = self._start_clock(control)
+                if clock is None:
+                    return 0
+                self._source.open(clock)
+                control.running()
+                stopper = threading.Thread(target=self._stop_when_told, args=(control,), daemon=True)
+                stopper.start()
+                self._send_all(control)
+            finally:
+                self._source.close()
+        return 0
+
+    def _start_clock(self, control: NodeControl) -> StartClock | None:
+        period = round(1e9 / self._rate) if self._rate else 0
+        if not control.supervised:
+            clock = self._run_dir.info.get("clock")
+            if clock is None:
+                return StartClock(now_ns(), period)
+            return StartClock(int(clock["start_ns"]), int(clock["period_ns"]) or period)
+        # Ready but silent: launch starts all cameras on one tick, when everything behind them stands.
+        control.state = "ready"
+        while not control.started.wait(0.05):
+            if control.stop_requested.is_set():
+                return None
+        assert control.start_ns is not None
+        return StartClock(control.start_ns, period)
+
+    def _stop_when_told(self, control: NodeControl) -> None:
+        control.stop_requested.wait()
+        self._source.stop()
+
+    def _send_all(self, control: NodeControl) -> None:
+        sender = FrameSender(self._run_dir.frames_endpoint(self.name), self._run_dir.session_id, self.name, self._epoch)
+        try:
+            for frame in self._frames():
+                for view in self._views.split(frame):
+                    self._send(sender, view, control)
+            # In band and behind the last frame: the engine then knows that nothing more is under way.
+            for camera in self._views.names:
+                end = EndOfFrames(camera, self._epoch, self._last_seq[camera], self.counters)
+                sender.end(end, wait_s=_END_LINGER_S)
+        finally:
+            sender.close(_END_LINGER_S)
+
+    def _frames(self) -> Iterator[Frame]:
+        while (frame := self._source.read()) is not None:
+            self._last_tick = frame.tick
+            yield replace(frame, node_epoch=self._epoch, counters=replace(frame.counters, queue_full=self._refused))
+
+    def _send(self, sender: FrameSender, frame: Frame, control: NodeControl) -> None:
+        if not self.lossless:
+            sent = sender.send(frame)
+        else:
+            sent = False
+            while not sent and not control.stop_requested.is_set():
+                sent = sender.send(frame, wait_s=_SEND_SLICE_S, stop=control.stop_requested)
+        with self._lock:
+            self._sent += sent
+            self._refused += not sent
+            if sent:
+                self._last_seq[frame.camera] = frame.seq
+
+
+def source_keys(config: SystemConfig, section: CameraSection) -> dict[str, Any]:
+    """A source's keys, completed by what the whole rig says (rate, loops)."""
+    keys = dict(section.source)
+    if keys.get("kind") == "video":
+        if config.rate is not None:
+            keys.setdefault("rate", config.rate)
+        keys.setdefault("loop", config.loop)
+    return keys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nodes.camera",
+        description="Publish the frames of one camera.",
+        epilog="Example: python -m nodes.camera rig.yaml --name cam01 --run-dir /tmp/rig",
+    )
+    parser.add_argument("config", type=Path, help="the rig's YAML file")
+    parser.add_argument("--name", required=True, help="which of its cameras")
+    parser.add_argument("--run-dir", type=Path, help="the run directory; by default that of the running rig")
+    parser.add_argument("--data", type=Path, help="what ${data} in the file stands for")
+    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="a.b=c")
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    config = load_system(options.config, data=options.data, assignments=options.assignments)
+    if options.name not in config.cameras:
+        raise ConfigError(
+            options.config, f"has no camera {options.name}", f"its cameras are {', '.join(config.cameras)}"
+        )
+    run_dir = RunDirectory.open(options.run_dir) if options.run_dir else RunDirectory.latest()
+    log_to(run_dir.path, options.name, console=not options.supervised)
+    cv2.setNumThreads(1)
+    node = CameraNode(options.name, config, run_dir, supervised=options.supervised)
+    if options.supervised:
+        end_with_parent(node.control.stop_requested.set)
+    return node.main()
+
+
+if __name__ == "__main__":
+    run(main)

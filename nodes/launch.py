@@ -1,0 +1,395 @@
+"""`rigpose launch`: starts a rig's processes in order, keeps them alive, stops them in reverse, accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from capture.control import ControlServer, NodeReport
+from capture.rundir import RunDirectory, new_session_id
+from capture.wire import POSES, PoseSubscriber, RecordSender
+from engine.config import SystemConfig, load_system, write_config
+from engine.document import find_model
+from engine.preflight import check_sizes, complete_rate
+from engine.serve import load_rig
+from nodes.ledger import PoseTally, summarise
+from nodes.supervisor import Node, Supervisor
+from rigpose import codec
+from rigpose.errors import ConfigError, ExitCode, ProtocolError
+from rigpose.logs import log_to
+from rigpose.pose import from_message
+from rigpose.resources import launch_file
+from rigpose.stamps import now_ns
+from rigpose.summary import Summary
+
+log = logging.getLogger(__name__)
+
+TURN_S = 0.02
+STATUS_S = 0.5
+START_AHEAD_S = 0.3
+READY_S = 120.0
+STOP_S = {"camera": 5.0, "engine": 8.0, "viewer": 2.0, "recorder": 30.0}
+STOP_ORDER = ("camera", "engine", "viewer", "recorder")
+
+
+@dataclass
+class Outcome:
+    """Why the run ends."""
+
+    code: int = int(ExitCode.OK)
+    errors: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+class Launch:
+    """One run of a rig from its start to its summary.
+
+    Args:
+        config: Complete: every path absolute, rate and model set.
+        run_dir: Made for this run.
+        viewer: ``auto`` (a window where there is a display), ``open3d`` or ``none``.
+        seconds: End after so long.
+    """
+
+    def __init__(self, config: SystemConfig, run_dir: RunDirectory, viewer: str, seconds: float | None) -> None:
+        self.config = config
+        self.run_dir = run_dir
+        self.outcome = Outcome()
+        self.tally = PoseTally()
+        self._seconds = seconds
+        self._viewer = viewer
+        self._config_file = run_dir.path / "config.yaml"
+        write_config(config, self._config_file)
+        self._server = ControlServer(run_dir.endpoint("control"), run_dir.session_id)
+        self._poses = PoseSubscriber(run_dir.endpoint("poses"), (POSES,), hwm=0)
+        self._recorder = RecordSender(run_dir.endpoint("record")) if config.record.enabled else None
+        self._supervisor = Supervisor(run_dir.path, config.restart, self._died, self._failed)
+        self._current: dict[str, NodeReport] = {}
+        self._ending = asyncio.Event()
+        self._start_ns: int | None = None
+        self._began = time.time()
+        self._rejected = 0
+        self._restarts: dict[str, int] = {}
+        self._recording: dict[str, Any] | None = None
+
+    # ------------------------------------------------------------------ the order of things
+
+    async def run(self) -> Outcome:
+        """Start everything, wait for the end, stop everything."""
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(sign, self._interrupt)
+        listening = asyncio.create_task(self._listen())
+        try:
+            await self._start()
+            if not self._ending.is_set():
+                await self._until_the_end()
+        finally:
+            for sign in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(sign)
+                loop.add_signal_handler(sign, self._supervisor.kill_all)
+            await self._stop()
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+            self._turn()
+            self._supervisor.kill_all()
+            self._server.close()
+            self._poses.close()
+            if self._recorder is not None:
+                self._recorder.close()
+        return self.outcome
+
+    async def _start(self) -> None:
+        common = (str(self._config_file), "--run-dir", str(self.run_dir.path), "--supervised")
+        lossless = self.config.mode == "lossless"
+        if self.config.record.enabled:
+            self._supervisor.start(
+                Node("recorder", "recorder", ("-m", "nodes.recorder", *common), restartable=not lossless)
+            )
+            if not await self._ready("recorder", "running"):
+                return
+        self._supervisor.start(Node("engine", "engine", ("-m", "engine.serve", *common), restartable=not lossless))
+        for name in self.config.cameras:
+            arguments = ("-m", "nodes.camera", *common, "--name", name)
+            # A lossless recording that misses a camera's frames is not one: then the run fails.
+            self._supervisor.start(Node(name, "camera", arguments, restartable=not lossless))
+        if self._viewer == "open3d" or (self._viewer == "auto" and _has_display()):
+            arguments = ("-m", "nodes.viewer", "--run-dir", str(self.run_dir.path), "--supervised")
+            self._supervisor.start(Node("viewer", "viewer", arguments, essential=False, restartable=False))
+        if not await self._ready("engine", "running"):
+            return
+        for name in self.config.cameras:
+            if not await self._ready(name, "ready"):
+                return
+        assert self.config.rate is not None
+        self._start_ns = now_ns() + round(START_AHEAD_S * 1e9)
+        self.run_dir = self.run_dir.update(
+            clock={"start_ns": self._start_ns, "period_ns": round(1e9 / self.config.rate)}
+        )
+        for name in self.config.cameras:
+            self._server.start(self._current[name], self._start_ns)
+        log.info("%s: all nodes are ready", self.config.name)
+
+    async def _ready(self, name: str, state: str) -> bool:
+        deadline = time.monotonic() + READY_S
+        while not self._ending.is_set():
+            report = self._current.get(name)
+            if report is not None and report.state == state:
+                return True
+            if time.monotonic() > deadline:
+                self._fail(f"{name} was not ready within {READY_S:.0f} s (its output: {self.run_dir.path / name}.out)")
+                return False
+            await asyncio.sleep(TURN_S)
+        return False
+
+    async def _until_the_end(self) -> None:
+        engine = self._supervisor.nodes["engine"]
+        until = None if self._seconds is None else time.monotonic() + START_AHEAD_S + self._seconds
+        while not self._ending.is_set():
+            report = self._current.get("engine")
+            ended = engine.finished.is_set() or (report is not None and report.state in ("ending", "ended"))
+            if ended or (until is not None and time.monotonic() >= until):
+                return
+            await asyncio.sleep(TURN_S)
+
+    async def _stop(self) -> None:
+        self._ending.set()
+        for kind in STOP_ORDER:
+            nodes = [node for node in self._supervisor.nodes.values() if node.kind == kind]
+            for node in nodes:
+                node.expected_to_end = True
+                report = self._current.get(node.name)
+                # The engine ends by itself when all cameras have said their last word.
+                if report is not None and node.alive:
+                    self._server.stop(report)
+            await asyncio.gather(*(self._supervisor.end(node, STOP_S[kind]) for node in nodes))
+            self._turn()
+
+    # ------------------------------------------------------------------ what is heard
+
+    async def _listen(self) -> None:
+        next_status = 0.0
+        while True:
+            self._turn()
+            if time.monotonic() >= next_status:
+                next_status = time.monotonic() + STATUS_S
+                self._write_status()
+            await asyncio.sleep(TURN_S)
+
+    def _turn(self) -> None:
+        for kind, report, message in self._server.receive():
+            self._current[report.node] = report
+            if kind == "event":
+                self._event(str(message.get("event")), str(message.get("text", "")), report.node, int(message["at_ns"]))
+            elif kind == "bye" and report.kind == "recorder":
+                self._recording = report.counters.get("recording")
+            elif kind == "heartbeat" and report.kind == "camera" and report.state == "ready" and self._start_ns:
+                self._server.start(report, self._start_ns)  # it came back: it joins at the current tick
+        while (message_ := self._poses.receive()) is not None:
+            try:
+                message = codec.unpack(message_[1])
+                self.tally.add(from_message(message), message["node_epoch"], message["seq"])
+            except ProtocolError as error:
+                self._rejected += 1
+                log.warning("a pose message was refused: %s", error)
+
+    def _event(self, name: str, text: str, source: str, at_ns: int) -> None:
+        log.info("%s: %s", source, text or name)
+        if self._recorder is not None and "recorder" in self._current:
+            body = {
+                "type": "event",
+                "event": name,
+                "text": text,
+                "source": source,
+                "clock": "monotonic",
+                "at_ns": at_ns,
+            }
+            header = codec.header(self.run_dir.session_id, "launch", self.run_dir.session_id, 0)
+            self._recorder.send([b"event", codec.pack({**header, **body})])
+
+    def _died(self, node: Node, code: int, restart_in_s: float | None) -> None:
+        report = self._current.pop(node.name, None)
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        then = "" if restart_in_s is None else f"; starting it again in {restart_in_s:.1f} s"
+        if restart_in_s is not None:
+            self._restarts[node.name] = self._restarts.get(node.name, 0) + 1
+        self._event("node_died", f"{node.name} died ({how}){then}", "launch", now_ns())
+        if report is not None:
+            report.state = "died"
+
+    def _failed(self, node: Node) -> None:
+        words = self._supervisor.last_words(node) or f"ended with exit code {node.exit_code}"
+        if not node.essential:
+            log.warning("%s is not shown: %s", node.name, words)
+            return
+        code = node.exit_code if node.exit_code in tuple(ExitCode) else ExitCode.FAILED
+        self._fail(f"{node.name}: {words}" if node.name not in words else words, int(code or ExitCode.FAILED))
+
+    def _fail(self, error: str, code: int = int(ExitCode.FAILED)) -> None:
+        self.outcome.errors.append(error)
+        self.outcome.code = self.outcome.code or code
+        self._ending.set()
+
+    def _interrupt(self) -> None:
+        self.outcome.interrupted = True
+        self._ending.set()
+
+    # ------------------------------------------------------------------ what is told
+
+    def _write_status(self) -> None:
+        status = self.status()
+        temporary = self.run_dir.path / ".status.json"
+        temporary.write_text(json.dumps(status), encoding="utf-8")
+        os.replace(temporary, self.run_dir.path / "status.json")
+
+    def status(self) -> dict[str, Any]:
+        """What `rigpose status` shows."""
+        summary = self.summary()
+        nodes = {}
+        for name, node in self._supervisor.nodes.items():
+            report = self._current.get(name)
+            state = report.state if report is not None else "starting"
+            if not node.alive:
+                state = "ended" if node.expected_to_end or node.exit_code == 0 else "dead"
+            nodes[name] = {
+                "kind": node.kind,
+                "state": state,
+                "pid": node.process.pid if node.process else None,
+                "deaths": node.deaths,
+                "silent_s": None if report is None else max(0.0, (now_ns() - report.last_ns) / 1e9),
+            }
+        engine = self._current.get("engine")
+        recent = engine.counters.get("received_to_published_ms") if engine else None
+        return {
+            "schema": 1,
+            "session_id": self.run_dir.session_id,
+            "name": self.config.name,
+            "running_s": time.time() - self._began,
+            "recent_ms": recent,
+            "nodes": nodes,
+            "summary": summary.model_dump(mode="json", by_alias=True),
+        }
+
+    def summary(self) -> Summary:
+        """The account so far; final when everything has stopped."""
+        owners = {
+            camera: name for name, section in self.config.cameras.items() for camera in (section.views or {name: None})
+        }
+        nodes = {
+            name: {"kind": node.kind, "deaths": node.deaths, "restarts": self._restarts.get(name, 0)}
+            for name, node in self._supervisor.nodes.items()
+        }
+        return summarise(
+            self.tally,
+            self._server.reports.values(),
+            owners,
+            session_id=self.run_dir.session_id,
+            started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._began)),
+            duration_s=time.time() - self._began,
+            recording=self._recording,
+            nodes=nodes,
+            notes=tuple(self.outcome.errors),
+        )
+
+
+def _has_display() -> bool:
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def prepare(config: SystemConfig, where: object) -> SystemConfig:
+    """Check everything that can be known before a process starts, and complete the config.
+
+    Raises:
+        ConfigError: One line: the file, the key and the remedy.
+    """
+    rig = load_rig(config, where)
+    config = complete_rate(config, where)
+    check_sizes(config, rig, where)
+    if config.engine.model is None:
+        raise ConfigError(where, "key engine.model: is missing", "give --model FILE, or a name of: rigpose models list")
+    find_model(config.engine.model)
+    return config
+
+
+def launch(
+    config: Path | None = None,
+    *,
+    data: Path | None = None,
+    model: str | None = None,
+    mode: str | None = None,
+    rate: float | None = None,
+    sets: int | None = None,
+    seconds: float | None = None,
+    summary: Path | None = None,
+    record: bool | None = None,
+    record_to: Path | None = None,
+    viewer: str = "auto",
+    assignments: list[str] | None = None,
+    accept_bad_rig: bool = False,
+    force: bool = False,
+    subject: str | None = None,
+    experimenter: str | None = None,
+    notes: str | None = None,
+    quiet: bool = False,
+) -> int:
+    """Run a rig; the body of `rigpose launch`.
+
+    Returns:
+        The exit code: 0 = ended by itself, 130 = by Ctrl-C, else what failed.
+
+    Raises:
+        RigposeError: The input cannot be used; nothing was started.
+    """
+    from nodes.status import StatusLine, print_summary
+
+    file = config if config is not None else launch_file()
+    given = {
+        "mode": mode, "rate": rate, "sets": sets, "record.enabled": record,
+        "record.to": None if record_to is None else str(record_to.resolve()),
+        "engine.model": _model_argument(model),
+        "accept_bad_rig": accept_bad_rig or None, "force": force or None,
+        "session.subject": subject, "session.experimenter": experimenter, "session.notes": notes,
+    }  # fmt: skip
+    if sets is not None or seconds is not None:
+        given["loop"] = 0
+    overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    system = load_system(file, data=data, assignments=[*(assignments or []), *overrides])
+    system = prepare(system, file)
+    run_dir = RunDirectory.create(new_session_id(), system.cameras)
+    log_to(run_dir.path, "launch", console=False)
+    line = StatusLine(run_dir, quiet=quiet)
+    try:
+        run = Launch(system, run_dir, viewer, seconds)
+        with line.watching():
+            outcome = asyncio.run(run.run())
+        final = run.summary()
+        if summary is not None:
+            final.write(summary)
+        final.write(run_dir.path / "summary.json")
+        if final.recording and (path := final.recording.get("path")):
+            final.write(Path(path) / "summary.json")
+        if not quiet:
+            print_summary(final)
+        for error in outcome.errors:
+            print(f"rigpose: error: {error}", file=sys.stderr)
+        if outcome.errors:
+            return outcome.code
+        return int(ExitCode.INTERRUPTED) if outcome.interrupted else int(ExitCode.OK)
+    finally:
+        run_dir.remove()
+
+
+def _model_argument(model: str | None) -> str | None:
+    """A path as an absolute one, because nodes may run elsewhere; a zoo name as it is."""
+    if model is None:
+        return None
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.suffix or path.exists() else model

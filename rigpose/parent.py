@@ -1,0 +1,33 @@
+"""How a node learns that it should end: a signal, or the death of the process that started it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+_CHECK_S = 0.5
+
+
+def end_with_parent(stop: Callable[[], None]) -> None:
+    """Call ``stop`` on SIGTERM and when the parent process is gone, so that no node is left behind.
+
+    Linux sends the signal itself the moment the parent dies; elsewhere, and where that comes too late,
+    a thread looks twice a second.
+    """
+    parent = os.getppid()
+    signal.signal(signal.SIGTERM, lambda *_: stop())
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_CHECK_S)
+        stop()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
