@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,6 +25,10 @@ STRICT = os.environ.get("RIGPOSE_STRICT", "") not in ("", "0")
 MAY_BE_SKIPPED = ("gpu", "hardware") + (("data",) if os.environ.get("RIGPOSE_STRICT") == "except-data" else ())
 
 LEFT_BEHIND_GRACE_S = 3.0
+
+# Cores are shared, so no example has a time limit; where a red test stops others, all runs try the same examples.
+settings.register_profile("rigpose", deadline=None, derandomize=STRICT)
+settings.load_profile("rigpose")
 
 
 def _refuse_skip(report: Any, name: str) -> None:
