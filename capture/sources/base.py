@@ -70,8 +70,8 @@ class Source(Protocol):
 
     Attributes:
         Config: The model of its section.
-        size: (width, height) of its pictures; known after ``open``.
-        rate: Frames per second that it gives; known after ``open``.
+        size: (width, height) of its pictures; known after ``prepare``.
+        rate: Frames per second that it gives; known after ``prepare``.
         n_frames: Frames until it ends; ``None`` = endless or unknown.
         counters: What it has counted.
         first_tick: The tick of its first frame; ``None`` before there is one, or when it has no ticks.
@@ -94,8 +94,18 @@ class Source(Protocol):
     @property
     def first_tick(self) -> int | None: ...  # noqa: D102
 
+    def prepare(self) -> None:
+        """Reach the device and do what takes long, before the node says that it is ready.
+
+        After it ``size``, ``rate`` and ``n_frames`` are known. Called by ``open`` where it was not before.
+
+        Raises:
+            ConfigError: What the config names cannot be used.
+            MissingError: The device is not there.
+        """
+
     def open(self, clock: StartClock) -> None:
-        """Reach the device and be ready to read.
+        """Begin, on the rig's schedule.
 
         Raises:
             ConfigError: What the config names cannot be used.
