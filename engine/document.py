@@ -17,7 +17,6 @@ Conventions of the document:
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,9 +24,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import onnx
-import yaml
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from engine.fitting import check_fits, read_onnx, sha256_of, template
 from rigpose.config import Config, read_yaml, validate
 from rigpose.errors import ConfigError
 from rigpose.skeleton import Skeleton
@@ -38,13 +37,6 @@ Layout = Literal["NHWC", "NCHW"]
 DType = Literal["uint8", "int32", "float32", "float16"]
 Kind = Literal["keypoints", "heatmap", "heatmap_offset", "simcc", "graph"]
 
-ONNX_TYPES: dict[str, int] = {
-    "uint8": onnx.TensorProto.UINT8,
-    "int32": onnx.TensorProto.INT32,
-    "float32": onnx.TensorProto.FLOAT,
-    "float16": onnx.TensorProto.FLOAT16,
-}
-_TYPE_NAMES = {value: key for key, value in ONNX_TYPES.items()}
 _OUTPUTS: dict[str, int] = {"keypoints": 1, "heatmap": 1, "heatmap_offset": 2, "simcc": 2, "graph": 0}
 
 
@@ -88,7 +80,9 @@ class InputSpec(Config):
     def _numbers_fit_the_channels(self) -> InputSpec:
         for key in ("mean", "std"):
             if len(getattr(self, key)) not in (1, self.channels):
-                raise ValueError(f"{key} has {len(getattr(self, key))} numbers, {self.colour} needs 1 or {self.channels}")
+                raise ValueError(
+                    f"{key} has {len(getattr(self, key))} numbers, {self.colour} needs 1 or {self.channels}"
+                )
         if 0.0 in self.std:
             raise ValueError("std must not be zero")
         return self
@@ -234,25 +228,8 @@ class UndescribedModelError(ConfigError):
     def __str__(self) -> str:
         return super().__str__() + (f"\n{self.template}" if self.template else "")
 
-    def __reduce__(self) -> tuple[type, tuple[str, ...]]:
+    def __reduce__(self) -> tuple[type, tuple[str, ...]]:  # type: ignore[override]
         return type(self), (self.where, self.what, self.remedy, self.template)
-
-
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """An ONNX file.
-
-    Raises:
-        ConfigError: The file is missing or is not ONNX.
-    """
-    try:
-        proto = onnx.load(path)
-    except FileNotFoundError:
-        raise ConfigError(path, "no such file", "check the path") from None
-    except Exception as error:  # protobuf raises its own classes, which differ by version
-        raise ConfigError(path, f"cannot be read as ONNX: {str(error) or type(error).__name__}", "export it again") from None
-    if not proto.graph.output:
-        raise ConfigError(path, "is not an ONNX network: it has no output", "give the .onnx file of a network")
-    return proto
 
 
 def find_model(argument: str | Path) -> LocatedModel:
@@ -267,13 +244,17 @@ def find_model(argument: str | Path) -> LocatedModel:
     path = Path(argument).expanduser()
     if path.suffix.lower() not in (".onnx", ".yaml", ".yml") and not path.exists():
         if path.suffix or len(path.parts) > 1:
-            raise ConfigError(path, "no such file", "give an .onnx file, its YAML or a name from: " + ", ".join(zoo.names()))
+            raise ConfigError(
+                path, "no such file", "give an .onnx file, its YAML or a name from: " + ", ".join(zoo.names())
+            )
         path = zoo.path(str(argument))
     if path.suffix.lower() in (".yaml", ".yml"):
         document = read_document(path)
         onnx_path = path.with_suffix(".onnx")
         if not onnx_path.is_file():
-            raise ConfigError(path, f"describes {onnx_path.name}, which is not beside it", "put the network there under that name")
+            raise ConfigError(
+                path, f"describes {onnx_path.name}, which is not beside it", "put the network there under that name"
+            )
         return _located(onnx_path, document, str(path))
     if not path.is_file():
         raise ConfigError(path, "no such file", "check the path, or give a name from: " + ", ".join(zoo.names()))
@@ -288,11 +269,13 @@ def find_model(argument: str | Path) -> LocatedModel:
     for beside in (path.with_suffix(".yaml"), path.with_suffix(".yml")):
         if beside.is_file():
             return _located(path, read_document(beside), str(beside), proto)
-    known = zoo.known(_sha256(path))
+    known = zoo.known(sha256_of(path))
     if known is not None:
         return _located(path, read_document(known), str(known), proto)
     yaml_path = path.with_suffix(".yaml")
-    raise UndescribedModelError(path, "nothing describes this network", f"write {yaml_path} with this, filled in:", template(path, proto))
+    raise UndescribedModelError(
+        path, "nothing describes this network", f"write {yaml_path} with this, filled in:", template(path, proto)
+    )
 
 
 def read_document(path: Path) -> ModelDocument:
@@ -324,13 +307,8 @@ def _validated(content: Any, where: object) -> ModelDocument:
     return validate(content, ModelDocument, where)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _located(path: Path, document: ModelDocument, origin: str, proto: onnx.ModelProto | None = None) -> LocatedModel:
-    sha256 = _sha256(path)
+    sha256 = sha256_of(path)
     if document.sha256 is not None and document.sha256 != sha256:
         raise ConfigError(
             origin,
@@ -340,148 +318,5 @@ def _located(path: Path, document: ModelDocument, origin: str, proto: onnx.Model
     located = LocatedModel(path, document, origin, sha256)
     if proto is not None:
         located.__dict__["proto"] = proto
-    check_fits(located)
+    check_fits(document, located.proto, path, origin if origin != "metadata" else str(path))
     return located
-
-
-# What follows compares a document with its network, both ways.
-
-Shape = tuple[int | None, ...]
-
-
-def signature(value: onnx.ValueInfoProto) -> tuple[str, Shape]:
-    """Type name and shape of an ONNX input or output; ``None`` = any size."""
-    tensor = value.type.tensor_type
-    dims = tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in tensor.shape.dim)
-    return _TYPE_NAMES.get(tensor.elem_type, onnx.TensorProto.DataType.Name(tensor.elem_type).lower()), dims
-
-
-def network_inputs(proto: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """The inputs that a caller feeds (old files list their weights among the inputs as well)."""
-    weights = {weight.name for weight in proto.graph.initializer}
-    return {value.name: value for value in proto.graph.input if value.name not in weights}
-
-
-def _shown(shape: Shape) -> str:
-    return "[" + ", ".join("?" if side is None else str(side) for side in shape) + "]"
-
-
-def _agree(found: Shape, wanted: Shape) -> bool:
-    pairs = zip(found, wanted, strict=False)
-    return len(found) == len(wanted) and all(a is None or b is None or a == b for a, b in pairs)
-
-
-def check_fits(located: LocatedModel) -> None:
-    """Compare a document with its network.
-
-    Raises:
-        ConfigError: One line: which key of which file says something else than the network.
-    """
-    document, proto = located.document, located.proto
-    where = located.origin if located.origin != "metadata" else located.path
-    inputs = network_inputs(proto)
-    outputs = {value.name: value for value in proto.graph.output}
-    if document.output.kind == "graph":
-        return
-    spec = document.input
-    if spec.name not in inputs:
-        raise ConfigError(where, f"key input.name: {located.path.name} has no input {spec.name}", "it has: " + ", ".join(inputs))
-    if len(inputs) > 1:
-        others = ", ".join(name for name in inputs if name != spec.name)
-        raise ConfigError(located.path, f"wants more than a picture: {others}", "export it with one input")
-    dtype, shape = signature(inputs[spec.name])
-    if dtype != spec.dtype:
-        raise ConfigError(where, f"key input.dtype: is {spec.dtype}, but the network takes {dtype}", f"write dtype: {dtype}")
-    width, height = spec.size
-    wanted = (None, height, width, spec.channels) if spec.layout == "NHWC" else (None, spec.channels, height, width)
-    if not _agree(shape, wanted):
-        raise ConfigError(
-            where,
-            f"keys input.size, layout and colour mean {_shown(wanted)}, but the network takes {_shown(shape)}",
-            "correct these keys",
-        )
-    for name in document.output.name:
-        if name not in outputs:
-            raise ConfigError(where, f"key output.name: {located.path.name} has no output {name}", "it has: " + ", ".join(outputs))
-    _check_outputs(document, [signature(outputs[name])[1] for name in document.output.name], where)
-
-
-def _check_outputs(document: ModelDocument, shapes: list[Shape], where: object) -> None:
-    joints, spec = len(document.skeleton.joints), document.output
-    width, height = document.input.size
-    stride = spec.stride or 1.0
-    if spec.kind == "keypoints":
-        shape = shapes[0]
-        if len(shape) >= 2 and not (_agree(shape[-2:], (joints, 2)) or _agree(shape[-2:], (joints, 3))):
-            raise _unfit(where, joints, spec.name[0], shape, f"[..., {joints}, 2 or 3]")
-        return
-    if spec.kind == "simcc":
-        wanted = [(None, joints, round(width / stride)), (None, joints, round(height / stride))]
-    else:
-        cells = (round(height / stride), round(width / stride))
-        depths = [joints] if spec.kind == "heatmap" else [joints, 2 * joints]
-        nhwc = document.output_layout == "NHWC"
-        wanted = [(None, *cells, depth) if nhwc else (None, depth, *cells) for depth in depths]
-    for name, shape, want in zip(spec.name, shapes, wanted, strict=True):
-        if shape and not _agree(shape, want):
-            raise _unfit(where, joints, name, shape, _shown(want))
-
-
-def _unfit(where: object, joints: int, name: str, shape: Shape, wanted: str) -> ConfigError:
-    return ConfigError(
-        where,
-        f"keys skeleton.joints ({joints}) and output mean {wanted}, but the network's output {name} is {_shown(shape)}",
-        "correct the joints, layout, stride or kind",
-    )
-
-
-def template(path: Path, proto: onnx.ModelProto) -> str:
-    """A model document to fill in, with all that the network itself tells; a guess is marked as one."""
-    name, value = next(iter(network_inputs(proto).items()))
-    dtype, shape = signature(value)
-    layout, (height, width), channels = "NCHW", (256, 256), 3
-    if len(shape) == 4:
-        layout = "NHWC" if shape[3] in (1, 3) else "NCHW"
-        height, width = (side or 256 for side in (shape[1:3] if layout == "NHWC" else shape[2:4]))
-        channels = shape[3 if layout == "NHWC" else 1] or 3
-    outputs = {item.name: signature(item)[1] for item in proto.graph.output}
-    output, joints = _guess_output(outputs, width)
-    flow = yaml.safe_dump(output, default_flow_style=True, sort_keys=False, width=1000).strip()
-    shapes = "; ".join(f"{key} {_shown(dims)}" for key, dims in outputs.items())
-    quoted = json.dumps(name)
-    joint_names = ", ".join(f"joint_{index}" for index in range(joints))
-    return f"""schema: 1
-id: {json.dumps(path.stem)}
-sha256: {_sha256(path)}
-domain: real                # or synthetic
-licence: unknown            # of the weights
-source: ""                  # where they are from
-skeleton:
-  name: my_skeleton
-  joints: [{joint_names}]   # in the order of the output
-  edges: []                 # pairs of joint numbers, counted from 0
-  left_right: []            # pairs (left, right)
-  root: 0                   # a joint number, or several
-# The network sees (pixel * scale - mean) / std.
-input: {{name: {quoted}, layout: {layout}, dtype: {dtype}, size: [{width}, {height}], colour: {"GRAY" if channels == 1 else "RGB"}, scale: 1.0, mean: 0.0, std: 1.0}}
-# Outputs of the network: {shapes}. Kind, stride and score below are a guess.
-output: {flow}
-crop: {{aspect: {width / height:g}, margin: 1.25, padding: constant}}
-"""
-
-
-def _guess_output(outputs: dict[str, Shape], width: int) -> tuple[dict[str, Any], int]:
-    names, shapes = list(outputs), list(outputs.values())
-    if len(shapes) >= 2 and len(shapes[0]) == len(shapes[1]) == 3 and shapes[0][1] == shapes[1][1]:
-        stride = width / (shapes[0][2] or 2 * width)
-        return {"kind": "simcc", "name": names[:2], "stride": stride, "score": "raw", "min_score": 0.3}, shapes[0][1] or 17
-    first = shapes[0]
-    if len(first) == 4 and first[-1] not in (2, 3):
-        layout = "NHWC" if first[1] == first[2] or (first[3] or 0) < (first[1] or 0) else "NCHW"
-        joints, cells = (first[3], first[2]) if layout == "NHWC" else (first[1], first[3])
-        guess: dict[str, Any] = {"kind": "heatmap", "name": names[0], "layout": layout, "stride": width / (cells or width)}
-        if len(shapes) >= 2 and joints and 2 * joints in shapes[1]:
-            guess |= {"kind": "heatmap_offset", "name": names[:2]}
-        return guess | {"score": "raw", "min_score": 0.3}, joints or 17
-    keypoints = {"kind": "keypoints", "name": names[0], "order": "xy", "unit": "px", "score": "raw", "min_score": 0.3}
-    return keypoints, (first[-2] if len(first) >= 2 else None) or 17

@@ -170,7 +170,7 @@ def _module(function: Callable[..., Any]) -> torch.nn.Module:
 
 
 def _check_free(proto: onnx.ModelProto, head: Head) -> None:
-    """torch may fix a dimension to the example's without a word; a head must not have such a one."""
+    """Refuse what torch may do without a word: fix a dimension to the example's."""
     for value, shape in zip(proto.graph.input, head.inputs.values(), strict=True):
         for side, wanted in zip(value.type.tensor_type.shape.dim, shape, strict=True):
             if isinstance(wanted, str) and not side.dim_param:

@@ -8,7 +8,8 @@ Named tensors in it: ``net_input``, what the network sees (all views along its f
 ``head_in``, all that it answers, as one float32 tensor. A runtime of low precision applies it between
 these two; what follows is always float32.
 
-A network whose batch is fixed at one is put in once for each view, with shared weights.
+Where a network's batch is fixed at one, `engine.batching` says what of it can take all views at once;
+the rest is put in once for each view, with shared weights.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, version_converter
 
-from engine.document import METADATA_KEY, ONNX_TYPES, LocatedModel, ModelDocument, network_inputs, signature
+from engine import batching
+from engine.document import METADATA_KEY, LocatedModel, ModelDocument
+from engine.fitting import ONNX_TYPES, network_inputs, signature
 from rigpose.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,7 @@ class Graph:
         batch: B; ``None`` = any.
         input_names: ``crops`` and what else it takes.
         output_names: ``points2d``, ``confidence``, ``points3d`` and ``residual_px``.
+        precision: Of the network in it: ``fp32``, ``fp16`` or ``int8``; the geometry is always fp32.
     """
 
     proto_bytes: bytes
@@ -60,6 +64,7 @@ class Graph:
     batch: int | None
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    precision: str = "fp32"
 
     @property
     def joints(self) -> int:
@@ -86,7 +91,9 @@ def compose(located: LocatedModel, n_views: int, batch: int | None = 1) -> Graph
         ConfigError: The network cannot be run on so many pictures, or its opset cannot be joined.
     """
     if n_views < 1 or (batch is not None and batch < 1):
-        raise ConfigError(located.path, f"cannot be composed for {n_views} views and batch {batch}", "give at least one of each")
+        raise ConfigError(
+            located.path, f"cannot be composed for {n_views} views and batch {batch}", "give at least one of each"
+        )
     if located.document.output.kind == "graph":
         return _as_it_is(located, n_views)
     network = _joinable(located)
@@ -101,10 +108,23 @@ def compose(located: LocatedModel, n_views: int, batch: int | None = 1) -> Graph
 def _finished(proto: onnx.ModelProto, document: ModelDocument, n_views: int, batch: int | None) -> Graph:
     data = proto.SerializeToString(deterministic=True)
     names = tuple(value.name for value in proto.graph.input), tuple(value.name for value in proto.graph.output)
-    return Graph(data, hashlib.sha256(data).hexdigest()[:16], document, n_views, batch, *names)
+    return Graph(data, hashlib.sha256(data).hexdigest()[:16], document, n_views, batch, *names, precision(proto))
 
 
-def contract_inputs(n_views: int, batch: int | None, height: int, width: int) -> dict[str, tuple[int, tuple[int | str, ...]]]:
+def precision(proto: onnx.ModelProto) -> str:
+    """In what numbers a network's convolutions and products are computed: ``fp32``, ``fp16`` or ``int8``."""
+    if any("Quantize" in node.op_type or "QLinear" in node.op_type for node in _all_nodes(proto.graph.node)):
+        return "int8"
+    sizes = {dtype: 0 for dtype in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)}
+    for weight in proto.graph.initializer:
+        if weight.data_type in sizes:
+            sizes[weight.data_type] += int(np.prod(weight.dims, dtype=np.int64))
+    return "fp16" if sizes[onnx.TensorProto.FLOAT16] > sizes[onnx.TensorProto.FLOAT] else "fp32"
+
+
+def contract_inputs(
+    n_views: int, batch: int | None, height: int, width: int
+) -> dict[str, tuple[int, tuple[int | str, ...]]]:
     """ONNX type and shape of each input of the contract."""
     b: int | str = "B" if batch is None else batch
     f32 = onnx.TensorProto.FLOAT
@@ -142,7 +162,9 @@ def _as_it_is(located: LocatedModel, n_views: int) -> Graph:
             raise ConfigError(located.path, f"says output kind graph, but has no output {name}", "export it again")
     batch = signature(inputs["crops"])[1][0]
     data = located.path.read_bytes()
-    return Graph(data, hashlib.sha256(data).hexdigest()[:16], located.document, n_views, batch, tuple(inputs), OUTPUTS)
+    graph_hash = hashlib.sha256(data).hexdigest()[:16]
+    kind = precision(located.proto)
+    return Graph(data, graph_hash, located.document, n_views, batch, tuple(inputs), OUTPUTS, kind)
 
 
 def _opset(proto: onnx.ModelProto) -> int:
@@ -215,26 +237,29 @@ class _Composer:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, onnx.TensorProto] = {}
         self.network_outputs: list[str] = []
-        self.copies = self._copies()
+        self.split: set[str] = set()
+        self.plan = self._plan()
 
-    def _copies(self) -> int | None:
-        """How often the network is put in; ``None`` = once, for all pictures together."""
-        fixed = signature(network_inputs(self.network)[self.document.input.name])[1][0]
+    def _plan(self) -> batching.Plan:
+        """What of the network stands once for all pictures, and what once for each."""
+        name = self.document.input.name
+        fixed = signature(network_inputs(self.network)[name])[1][0]
         if fixed is None or fixed == self.pictures:
-            return None
+            return batching.Plan()
         if fixed != 1:
             raise ConfigError(
                 self.located.path,
                 f"takes {fixed} pictures at once, but there are {self.pictures or 'any number'}",
                 "export it with a free batch, or a batch of one",
             )
-        if self.pictures is None:
+        plan = batching.plan(self.network, name)
+        if self.pictures is None and plan.each:
             raise ConfigError(self.located.path, "has its batch fixed at one", "compose it for a given batch")
-        return self.pictures
+        return plan
 
-    def constant(self, name: str, value: np.ndarray) -> str:
+    def constant(self, name: str, value: np.ndarray | np.generic) -> str:
         """An initialiser; the same name is the same value."""
-        self.weights.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.weights.setdefault(name, numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
     def shape(self, name: str, *sides: int) -> str:
@@ -258,7 +283,9 @@ class _Composer:
             value = self.add("Cast", [value], "pre/float", to=onnx.TensorProto.FLOAT)
             value = self.add("MatMul", [value, self.constant("pre/to_gray", _BGR_TO_GRAY)], "pre/gray")
             if spec.layout == "NCHW":
-                value = self.add("Reshape", [value, self.shape("pre/planes_shape", free, 1, height, width)], "pre/planes")
+                value = self.add(
+                    "Reshape", [value, self.shape("pre/planes_shape", free, 1, height, width)], "pre/planes"
+                )
             is_float = True
         elif spec.layout == "NCHW" or spec.colour == "RGB":
             # Whole planes of bytes are moved: twenty times faster than turning the order in each pixel.
@@ -300,23 +327,44 @@ class _Composer:
 
     def network_nodes(self) -> None:
         """``net_input`` to the network's own outputs."""
-        graph, name = self.network.graph, self.document.input.name
-        wanted = self.document.output.name
-        if self.copies is None:
-            self.graft(graph, "net/", "net/", {name: NET_INPUT})
-            self.network_outputs = [f"net/{output}" for output in wanted]
-            return
-        pieces = [f"{NET_INPUT}/{index}" for index in range(self.copies)]
-        if self.copies == 1:
-            pieces = [NET_INPUT]
-        else:
-            sizes = self.shape("pre/one_each", *[1] * self.copies)
-            self.nodes.append(helper.make_node("Split", [NET_INPUT, sizes], pieces, name=f"{NET_INPUT}/split", axis=0))
-        for index, piece in enumerate(pieces):
-            self.graft(graph, "net/", f"net/{index}/", {name: piece})
-        for output in wanted:
-            parts = [f"net/{index}/{output}" for index in range(self.copies)]
-            self.network_outputs.append(self.add("Concat", parts, f"net/all/{output}", axis=0))
+        graph = self.network.graph
+        weights = self.add_weights(graph, "net/")
+        once = _Names(weights, "net/", "net/", {self.document.input.name: NET_INPUT})
+        count = self.pictures or 0
+        each = [_PieceNames(self, once, index) for index in range(count if self.plan.each else 0)]
+        for index, node in enumerate(graph.node):
+            if index in self.plan.each:
+                copies = [names.renamed(node) for names in each]  # may add a Split, which must stand before
+                self.nodes.extend(copies)
+                continue
+            self.nodes.append(once.renamed(node))
+            if index in self.plan.reshapes:
+                self._keep_pictures(self.nodes[-1])
+        made_each = {name for index in self.plan.each for name in graph.node[index].output}
+        for output in self.document.output.name:
+            if output in made_each:
+                parts = [names[output] for names in each]
+                self.network_outputs.append(self.add("Concat", parts, f"net/all/{output}", axis=0))
+            else:
+                self.network_outputs.append(once[output])
+
+    def _keep_pictures(self, node: onnx.NodeProto) -> None:
+        name = f"{node.input[1]}/pictures"
+        if name not in self.weights:
+            self.weights[name] = batching.keep_first_axis(self.weights[node.input[1]], name)
+        node.input[1] = name
+
+    def piece(self, value: str, index: int) -> str:
+        """The part of a value that belongs to one picture."""
+        count = self.pictures or 1
+        if count == 1:
+            return value
+        pieces = [f"{value}/{i}" for i in range(count)]
+        if value not in self.split:
+            self.split.add(value)
+            sizes = self.shape("net/one_each", *[1] * count)
+            self.nodes.append(helper.make_node("Split", [value, sizes], pieces, name=f"{value}/split", axis=0))
+        return pieces[index]
 
     def decode(self) -> None:
         """The network's outputs through ``head_in`` to ``crop_points`` and ``crop_confidence``."""
@@ -334,7 +382,7 @@ class _Composer:
             self.add("Clip", [score, zero, one], "crop_confidence")
 
     def _head(self, name: str, inputs: Mapping[str, str]) -> None:
-        self.graft(_retargeted(name, self.opset), "decode/", "decode/", inputs)
+        self.graft(_retargeted(name, self.opset), "decode/", inputs)
 
     def _scalar(self, name: str, value: float) -> str:
         return self.constant(f"decode/{name}", np.float32(value))
@@ -364,11 +412,9 @@ class _Composer:
 
     def _mark(self, value: str) -> None:
         """Give the one tensor that is the cut its name, without moving it where that is possible."""
-        if self.nodes[-1].output[0] == value and not value.startswith("net/0/"):
-            producer = self.nodes[-1]
-            if producer.name == value:
-                self.rename_last(HEAD_IN)
-                return
+        if self.nodes[-1].name == value:  # a node that this class added: nobody else reads it
+            self.rename_last(HEAD_IN)
+            return
         self.add("Identity", [value], HEAD_IN)
 
     def _decode_keypoints(self) -> None:
@@ -389,7 +435,9 @@ class _Composer:
         if columns > 2:
             matrix[2, 2] = 1
         elif spec.score == "logit":
-            raise ConfigError(self.located.origin, "key output.score: is logit, but the network gives no score", "remove it")
+            raise ConfigError(
+                self.located.origin, "key output.score: is logit, but the network gives no score", "remove it"
+            )
         names = {"matrix": self.constant("decode/matrix", matrix), "bias": self.constant("decode/bias", bias)}
         self._head("keypoints", {"values": HEAD_IN} | names)
 
@@ -409,7 +457,9 @@ class _Composer:
         self._head("heatmap_offset", {"maps": parts[0], "offsets": parts[1]} | self._cell() | offset)
 
     def _decode_simcc(self) -> None:
-        self.add("Concat", [self._float(self.network_outputs[0]), self._float(self.network_outputs[1], 1)], HEAD_IN, axis=2)
+        self.add(
+            "Concat", [self._float(self.network_outputs[0]), self._float(self.network_outputs[1], 1)], HEAD_IN, axis=2
+        )
         stride = self.document.output.stride or 1.0
         sizes = self.shape("decode/sizes", *(round(side / stride) for side in self.document.input.size))
         parts = ["decode/x", "decode/y"]
@@ -421,26 +471,23 @@ class _Composer:
         kept = ("crop_points", "crop_confidence", "crop_to_image", "view_weight", "K", "dist", "fisheye", "Rt", "world")
         bound = {name: name for name in (*kept, *OUTPUTS)}
         bound["min_score"] = self.constant("geometry/min_score", np.float32(self.document.output.min_score))
-        self.graft(_retargeted("geometry", self.opset), "geometry/", "geometry/", bound)
+        self.graft(_retargeted("geometry", self.opset), "geometry/", bound)
 
-    def graft(self, graph: onnx.GraphProto, weight_prefix: str, prefix: str, bound: Mapping[str, str]) -> None:
-        """Add another graph's nodes under a prefix; its weights are added once for each weight prefix."""
-        weights = {weight.name for weight in graph.initializer}
-        for weight in graph.initializer:
-            name = weight_prefix + weight.name
-            if name not in self.weights:
-                self.weights[name] = onnx.TensorProto()
-                self.weights[name].CopyFrom(weight)
-                self.weights[name].name = name
+    def add_weights(self, graph: onnx.GraphProto, prefix: str) -> set[str]:
+        """Add a graph's weights under a prefix; returns their own names."""
         if graph.sparse_initializer:
             raise ConfigError(self.located.path, "has sparse weights", "export it with dense weights")
-        names = _Names(weights, weight_prefix, prefix, bound)
+        for weight in graph.initializer:
+            copy = onnx.TensorProto()
+            copy.CopyFrom(weight)
+            copy.name = prefix + weight.name
+            self.weights[copy.name] = copy
+        return {weight.name for weight in graph.initializer}
+
+    def graft(self, graph: onnx.GraphProto, prefix: str, bound: Mapping[str, str]) -> None:
+        """Add a head's nodes and weights under a prefix."""
+        names = _Names(self.add_weights(graph, prefix), prefix, prefix, bound)
         self.nodes.extend(names.renamed(node) for node in graph.node)
-        # An output may be an input or a weight that goes straight through.
-        inner = {name for node in graph.node for name in node.output}
-        for value in graph.output:
-            if value.name not in inner:
-                self.add("Identity", [names[value.name]], prefix + value.name)
 
     def model(self) -> onnx.ModelProto:
         """All that was collected."""
@@ -499,6 +546,24 @@ class _Names:
         nodes = [self.renamed(node) for node in graph.node]
         del graph.node[:]
         graph.node.extend(nodes)
+
+
+class _PieceNames(_Names):
+    """The names of the nodes that stand once for each picture."""
+
+    def __init__(self, composer: _Composer, once: _Names, index: int) -> None:
+        super().__init__(once.weights, once.weight_prefix, f"{once.prefix}{index}/", once.bound)
+        self.composer, self.once, self.index = composer, once, index
+        graph, plan = composer.network.graph, composer.plan
+        self.shared = {name for i, node in enumerate(graph.node) if i not in plan.each for name in node.output}
+        self.batched = plan.batched
+
+    def __getitem__(self, name: str) -> str:
+        if name in self.batched:
+            return self.composer.piece(self.once[name], self.index)
+        if name in self.shared:
+            return self.once[name]
+        return super().__getitem__(name)
 
 
 @cache

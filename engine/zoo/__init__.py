@@ -22,7 +22,9 @@ def path(name: str) -> Path:
     """
     file = FOLDER / f"{name}.onnx"
     if name not in names():
-        raise ConfigError(f"--model {name}", "is neither a file nor a model of the zoo", f"the zoo has: {', '.join(names())}")
+        raise ConfigError(
+            f"--model {name}", "is neither a file nor a model of the zoo", f"the zoo has: {', '.join(names())}"
+        )
     return file
 
 
