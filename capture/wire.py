@@ -74,6 +74,20 @@ def encode_frame(frame: Frame, session_id: str, node: str, epoch: str, seq: int)
     return codec.pack(message), image
 
 
+def encode_end(end: EndOfFrames, session_id: str, node: str, seq: int = 0) -> bytes:
+    """A camera's last word as bytes."""
+    counters = end.counters
+    return codec.pack(
+        {
+            **codec.header(session_id, node, end.node_epoch, seq),
+            "type": "end",
+            "camera": end.camera,
+            "last_seq": end.last_seq,
+            "counters": (counters.exposed, counters.lost_upstream, counters.seen, counters.queue_full),
+        }
+    )
+
+
 def decode_frame(
     parts: Sequence[memoryview | bytes], received_ns: int, session_id: str | None = None
 ) -> Frame | EndOfFrames:
@@ -349,15 +363,8 @@ class FrameSender(_Link):
 
     def end(self, end: EndOfFrames, wait_s: float | None = None) -> bool:
         """Say that a camera sends nothing more, behind its last frame; arguments and answer as in ``send``."""
-        counters = end.counters
-        message: dict[str, Any] = codec.header(*self._identity, self._seq)
-        message.update(
-            type="end",
-            camera=end.camera,
-            last_seq=end.last_seq,
-            counters=(counters.exposed, counters.lost_upstream, counters.seen, counters.queue_full),
-        )
-        sent = self._send([codec.pack(message)], wait_s)
+        session_id, node, _ = self._identity
+        sent = self._send([encode_end(end, session_id, node, self._seq)], wait_s)
         self._seq += sent
         return sent
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from capture.sources.base import check
+from capture.views import View
 from rigpose.config import Config, FilePath, load
 from rigpose.errors import ConfigError
 
@@ -33,18 +34,6 @@ class RigSection(Config):
     world: str | None = None
 
 
-class ViewSection(Config):
-    """A region of a source's picture that is a camera of its own.
-
-    Attributes:
-        region: ``[x, y, width, height]`` px of the source's picture; all of it by default.
-        flip: Where the region looks into a mirror.
-    """
-
-    region: tuple[int, int, int, int] | None = None
-    flip: Literal["none", "horizontal", "vertical"] = "none"
-
-
 class CameraSection(Config):
     """One camera node.
 
@@ -55,7 +44,7 @@ class CameraSection(Config):
     """
 
     source: dict[str, Any]
-    views: dict[str, ViewSection] | None = None
+    views: dict[str, View] | None = None
     fit: Fit | None = None
 
     @model_validator(mode="after")
@@ -230,23 +219,25 @@ class SystemConfig(Config):
 
     @model_validator(mode="after")
     def _names_differ(self) -> SystemConfig:
-        names = list(self.camera_names)
+        names = [view for name, camera in self.cameras.items() for view in (camera.views or {name: None})]
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise ValueError(f"camera {sorted(repeated)[0]} is given by two sources")
         return self
 
     @property
+    def owners(self) -> dict[str, str]:
+        """The camera node of each rig camera."""
+        return {view: name for name, camera in self.cameras.items() for view in (camera.views or {name: None})}
+
+    @property
     def camera_names(self) -> tuple[str, ...]:
         """Names of the rig cameras that the sources give, in order."""
-        return tuple(view for name, camera in self.cameras.items() for view in (camera.views or {name: None}))
+        return tuple(self.owners)
 
     def fit_of(self, camera: str) -> Fit | None:
         """The fit of the node that gives a rig camera."""
-        for name, section in self.cameras.items():
-            if camera in (section.views or {name: None}):
-                return section.fit
-        raise KeyError(camera)
+        return self.cameras[self.owners[camera]].fit
 
 
 def load_system(path: Path, *, data: Path | None = None, assignments: Iterable[str] = ()) -> SystemConfig:

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from engine.config import FinderSection
-from engine.crop import Crop, around, whole
+from engine.crop import Crop, Picture, around, whole
 from rigpose.errors import ConfigError
 
-Picture = np.ndarray | None
+View = Picture | None
 Round = list[Crop | None]
 
 _SMALL = 320
@@ -32,12 +32,12 @@ class Finder:
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
-    def watch(self, pictures: Sequence[Picture]) -> None:
+    def watch(self, pictures: Sequence[View]) -> None:
         """See the pictures of a set before its rounds are asked for."""
 
-    def rounds(self, pictures: Sequence[Picture]) -> Iterator[Round]:
+    def rounds(self, pictures: Sequence[View]) -> Iterator[Round]:
         """Crops to try, one a view and round; ``None`` where the view is absent."""
-        yield [None if picture is None else whole(_size(picture), self.size) for picture in pictures]
+        yield [None if picture is None else whole(picture.size, self.size) for picture in pictures]
 
 
 class TilesFinder(Finder):
@@ -47,14 +47,14 @@ class TilesFinder(Finder):
         super().__init__(size)
         self.tiles = tiles
 
-    def rounds(self, pictures: Sequence[Picture]) -> Iterator[Round]:
+    def rounds(self, pictures: Sequence[View]) -> Iterator[Round]:
         """The whole picture, then each tile."""
         yield from super().rounds(pictures)
         if self.tiles == 1:
             return
         for row in range(self.tiles):
             for column in range(self.tiles):
-                yield [None if p is None else self._tile(_size(p), column, row) for p in pictures]
+                yield [None if p is None else self._tile(p.size, column, row) for p in pictures]
 
     def _tile(self, picture: tuple[int, int], column: int, row: int) -> Crop:
         # Neighbours share half a tile, so that a subject on a border is whole in one of them.
@@ -72,25 +72,25 @@ class MotionFinder(Finder):
         self._models = [cv2.createBackgroundSubtractorMOG2(history=200, detectShadows=False) for _ in range(n_views)]
         self._boxes: list[tuple[float, float, float, float] | None] = [None] * n_views
 
-    def watch(self, pictures: Sequence[Picture]) -> None:
+    def watch(self, pictures: Sequence[View]) -> None:
         """Learn the background and note what moves before it."""
         for view, picture in enumerate(pictures):
             if picture is None:
                 self._boxes[view] = None
                 continue
-            factor = max(1.0, max(picture.shape[:2]) / _SMALL)
-            small = cv2.resize(picture, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+            factor = max(1.0, max(picture.size) / _SMALL)
+            small = cv2.resize(picture.gray(), None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
             mask = cv2.medianBlur(self._models[view].apply(small), 3)
             self._boxes[view] = _moving_box(mask, factor)
 
-    def rounds(self, pictures: Sequence[Picture]) -> Iterator[Round]:
+    def rounds(self, pictures: Sequence[View]) -> Iterator[Round]:
         """One round: the moving parts."""
         crops: Round = []
         for picture, box in zip(pictures, self._boxes, strict=True):
             if picture is None:
                 crops.append(None)
             else:
-                crops.append(whole(_size(picture), self.size) if box is None else around(box, self.size, self.margin))
+                crops.append(whole(picture.size, self.size) if box is None else around(box, self.size, self.margin))
         yield crops
 
 
@@ -105,14 +105,14 @@ class FixedFinder(Finder):
                               f"the cameras are {', '.join(cameras)}")  # fmt: skip
         self._boxes = [section.boxes.get(name) for name in cameras]
 
-    def rounds(self, pictures: Sequence[Picture]) -> Iterator[Round]:
+    def rounds(self, pictures: Sequence[View]) -> Iterator[Round]:
         """One round: the boxes."""
         crops: Round = []
         for picture, box in zip(pictures, self._boxes, strict=True):
             if picture is None:
                 crops.append(None)
             elif box is None:
-                crops.append(whole(_size(picture), self.size))
+                crops.append(whole(picture.size, self.size))
             else:
                 x, y, width, height = box
                 crops.append(around((x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5), self.size))
@@ -128,10 +128,6 @@ def create(section: FinderSection, size: tuple[int, int], cameras: Sequence[str]
     if section.kind == "fixed":
         return FixedFinder(size, cameras, section)
     return Finder(size)
-
-
-def _size(picture: np.ndarray) -> tuple[int, int]:
-    return picture.shape[1], picture.shape[0]
 
 
 def _moving_box(mask: np.ndarray, factor: float) -> tuple[float, float, float, float] | None:

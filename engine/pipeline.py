@@ -15,10 +15,9 @@ from calib.fit import fit_camera
 from calib.rig import Rig, RigArrays
 from calib.triangulate import reproject, triangulate_with_residuals
 from capture.frame import Frame, FrameSet
-from capture.pixels import to_bgr
 from engine import finder as finders
 from engine.config import SystemConfig
-from engine.crop import Crop, cut
+from engine.crop import Crop, Picture
 from engine.document import ModelDocument
 from engine.runtimes import Runtime
 from engine.smooth import OneEuro
@@ -135,7 +134,7 @@ class Pipeline:
         width, height = self._size
         self._crops = np.zeros((1, len(rig.names), height, width, 3), np.uint8)
         self._set_index = 0
-        self._last: tuple[FrameSet, list[np.ndarray | None], SubjectPose] | None = None
+        self._last: tuple[FrameSet, list[Picture | None], SubjectPose] | None = None
         self._verified_ns = 0
         self.on_warning: Callable[[str], None] = log.warning
 
@@ -148,8 +147,9 @@ class Pipeline:
         """Do once what the first set would otherwise wait for."""
         self.runtime.warmup()
         blank = np.zeros((*self._size[::-1], 3), np.uint8)
+        frame = Frame("", 0, blank, "BGR8", 0, "arrival", 0, self._size)
         crops: list[Crop | None] = [Crop((10.0, 10.0), 1.0)] * self.n_views
-        self._look([blank] * self.n_views, crops, [None] * self.n_views)
+        self._look([Picture(frame)] * self.n_views, crops, [None] * self.n_views)
 
     def process(self, frames: FrameSet) -> PoseSet:
         """The poses in a frame set.
@@ -169,14 +169,14 @@ class Pipeline:
         self._last = None
         incomplete = present < self._config.min_views
         if not incomplete:
-            pictures = [None if f is None or f.image is None else to_bgr(f) for f in frames.frames]
+            pictures = [None if f is None or f.image is None else Picture(f) for f in frames.frames]
             subject = self._answer(frames, pictures)
             if subject is not None:
                 subjects = (self._smoothed(subject, frames),)
                 self._last = (frames, pictures, subject)
         return self._pose_set(frames, subjects, "incomplete" if incomplete else "ok")
 
-    def _answer(self, frames: FrameSet, pictures: list[np.ndarray | None]) -> SubjectPose | None:
+    def _answer(self, frames: FrameSet, pictures: list[Picture | None]) -> SubjectPose | None:
         if not self._track.active:
             self._finder.watch(pictures)
             found = self._find(frames, pictures)
@@ -199,14 +199,14 @@ class Pipeline:
             self._smooth.reset()
         return _without_positions(pose)
 
-    def _track_crops(self, frames: FrameSet, pictures: Sequence[np.ndarray | None]) -> list[Crop | None]:
+    def _track_crops(self, frames: FrameSet, pictures: Sequence[Picture | None]) -> list[Crop | None]:
         if self._fixed:
             return next(iter(self._finder.rounds(pictures)))
         sizes = [None if frame is None else frame.size for frame in frames.frames]
         return self._track.crops(self.geometry.project(self._track.predict(frames.tick)), sizes)
 
     def _find(
-        self, frames: FrameSet, pictures: Sequence[np.ndarray | None]
+        self, frames: FrameSet, pictures: Sequence[Picture | None]
     ) -> tuple[SubjectPose, Quality, np.ndarray] | None:
         """The finder's answer, each view taken from the round in which it was most sure."""
         best: Observation | None = None
@@ -219,13 +219,13 @@ class Pipeline:
         return (pose, seen, best.sigma_px) if self._track.plausible(seen) else None
 
     def _look(
-        self, pictures: Sequence[np.ndarray | None], crops: Sequence[Crop | None], frames: Sequence[Frame | None]
+        self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], frames: Sequence[Frame | None]
     ) -> tuple[SubjectPose, np.ndarray]:
         seen = self._observe(pictures, crops, frames)
         return self._solve(seen), seen.sigma_px
 
     def _observe(
-        self, pictures: Sequence[np.ndarray | None], crops: Sequence[Crop | None], frames: Sequence[Frame | None]
+        self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], frames: Sequence[Frame | None]
     ) -> Observation:
         """Run the graph on one crop a view; views that sent points instead of pixels bring their own."""
         views = self.n_views
@@ -235,7 +235,7 @@ class Pipeline:
         for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True)):
             if picture is None or crop is None:
                 continue
-            to_image[0, view] = cut(picture, crop, self._crops[0, view], self._border)
+            to_image[0, view] = picture.cut(crop, self._crops[0, view], self._border)
             weight[0, view] = 1.0
             sigma_px[view] *= max(crop.scale, 0.5)
         if weight.any():

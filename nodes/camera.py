@@ -20,8 +20,8 @@ from capture.control import NodeControl, new_epoch
 from capture.frame import Counters, EndOfFrames, Frame
 from capture.rundir import RunDirectory
 from capture.sources.base import Source, StartClock, create
-from capture.views import Views
-from capture.wire import FrameSender
+from capture.views import View, Views
+from capture.wire import FrameSender, RecordSender, encode_end, encode_frame
 from engine.config import CameraSection, SystemConfig, load_system
 from rigpose.errors import ConfigError
 from rigpose.logs import log_to
@@ -31,6 +31,8 @@ from rigpose.stamps import now_ns
 
 log = logging.getLogger(__name__)
 
+RECORD_HWM = 64
+RECORD_WAIT_S = 5.0
 _SEND_SLICE_S = 0.5
 _END_LINGER_S = 2.0
 
@@ -49,11 +51,13 @@ class CameraNode:
         section = config.cameras[name]
         self.name = name
         self.lossless = config.mode == "lossless"
-        self._views = Views(name, section.views_or_whole(name))
+        self._views = Views(name, section.views or {name: View()})
         self._source: Source = create(
             name, source_keys(config, section), lossless=self.lossless, where=f"camera {name}"
         )
         self._run_dir = run_dir
+        self._record = supervised and config.record.enabled
+        self._record_lost = 0
         self._rate = config.rate
         self._epoch = new_epoch()
         self._lock = threading.Lock()
@@ -88,6 +92,7 @@ class CameraNode:
             "sent": self._sent,
             "first_tick": self._source.first_tick,
             "last_tick": self._last_tick,
+            "record_lost": self._record_lost,
             "cameras": list(self._views.names),
         }
 
@@ -99,6 +104,7 @@ class CameraNode:
         """
         with self.control as control:
             try:
+                self._source.prepare()
                 clock = self._start_clock(control)
                 if clock is None:
                     return 0
@@ -132,16 +138,24 @@ class CameraNode:
 
     def _send_all(self, control: NodeControl) -> None:
         sender = FrameSender(self._run_dir.frames_endpoint(self.name), self._run_dir.session_id, self.name, self._epoch)
+        recorder = RecordSender(self._run_dir.endpoint("record"), hwm=RECORD_HWM) if self._record else None
         try:
             for frame in self._frames():
                 for view in self._views.split(frame):
                     self._send(sender, view, control)
+                    if recorder is not None:
+                        self._keep(recorder, view, control)
             # In band and behind the last frame: the engine then knows that nothing more is under way.
             for camera in self._views.names:
                 end = EndOfFrames(camera, self._epoch, self._last_seq[camera], self.counters)
                 sender.end(end, wait_s=_END_LINGER_S)
+                if recorder is not None:
+                    seen = replace(end, last_seq=self.counters.seen - 1)
+                    recorder.send([encode_end(seen, self._run_dir.session_id, self.name)], wait_s=_END_LINGER_S)
         finally:
             sender.close(_END_LINGER_S)
+            if recorder is not None:
+                recorder.close(_END_LINGER_S)
 
     def _frames(self) -> Iterator[Frame]:
         while (frame := self._source.read()) is not None:
@@ -160,6 +174,19 @@ class CameraNode:
             self._refused += not sent
             if sent:
                 self._last_seq[frame.camera] = frame.seq
+
+    def _keep(self, recorder: RecordSender, frame: Frame, control: NodeControl) -> None:
+        """Give a frame to the recorder, also one that the engine did not take."""
+        # What is a file already is recorded by reference: its stamps go without the pixels.
+        kept = frame if frame.video is None else replace(frame, image=None)
+        header, image = encode_frame(kept, self._run_dir.session_id, self.name, self._epoch, frame.seq)
+        parts = [header] if image is None else [header, image]
+        if recorder.send(parts, wait_s=RECORD_WAIT_S if self.lossless else None, stop=control.stop_requested):
+            return
+        self._record_lost += 1
+        if self._record_lost & (self._record_lost - 1) == 0:
+            log.error("the recorder does not keep up: %d frames were not recorded", self._record_lost)
+            control.event("record_lost", f"{self._record_lost} frames of {self.name} were not recorded")
 
 
 def source_keys(config: SystemConfig, section: CameraSection) -> dict[str, Any]:

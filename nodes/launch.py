@@ -280,9 +280,6 @@ class Launch:
 
     def summary(self) -> Summary:
         """The account so far; final when everything has stopped."""
-        owners = {
-            camera: name for name, section in self.config.cameras.items() for camera in (section.views or {name: None})
-        }
         nodes = {
             name: {"kind": node.kind, "deaths": node.deaths, "restarts": self._restarts.get(name, 0)}
             for name, node in self._supervisor.nodes.items()
@@ -290,7 +287,7 @@ class Launch:
         return summarise(
             self.tally,
             self._server.reports.values(),
-            owners,
+            self.config.owners,
             session_id=self.run_dir.session_id,
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._began)),
             duration_s=time.time() - self._began,
