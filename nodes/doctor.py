@@ -21,7 +21,7 @@ from nodes.probe import CORE_MODULES, LIBRARIES
 from rigpose import __version__
 from rigpose.errors import ExitCode, RigposeError
 from rigpose.extras import EXTRAS, Extra, is_there
-from rigpose.resources import bundled
+from rigpose.resources import launch_file
 
 State = Literal["ok", "missing", "absent", "note"]
 
@@ -124,7 +124,7 @@ def _core_part(distribution: str, problem: str) -> Part:
 
 def _file_parts() -> Iterator[Part]:
     try:
-        yield Part("core", "launch.yaml", "ok", str(bundled("launch.yaml")))
+        yield Part("core", "launch.yaml", "ok", str(launch_file()))
     except RigposeError as error:
         yield Part("core", "launch.yaml", "missing", error.what, error.remedy)
     engine = Path(__file__).resolve().parent.parent / "engine"

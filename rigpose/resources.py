@@ -11,7 +11,7 @@ def bundled(name: str) -> Path:
     """A file that is shipped with rigpose.
 
     Args:
-        name: Its name, for example ``launch.yaml``, the config that ``rigpose launch`` starts when given none.
+        name: Its name at the root of the source tree.
 
     Raises:
         MissingError: The installation is not whole.
@@ -21,3 +21,8 @@ def bundled(name: str) -> Path:
         if file.is_file():
             return file
     raise MissingError(package / name, "does not exist", "install rigpose again")
+
+
+def launch_file() -> Path:
+    """The config that ``rigpose launch`` starts when it is given none."""
+    return bundled("launch.yaml")
