@@ -26,8 +26,8 @@ from rigpose.errors import ConfigError, RigposeError
 
 ENDPOINTS = ("poses", "record", "control", "preview", "truth")
 _NODE_CHARACTERS = 16
-_LONGEST_SOCKET_PATH = 100
-"""Unix socket paths hold about 107 bytes; some are left for the lock files beside them."""
+_LONGEST_SOCKET_PATH = 103
+"""What a socket's path may have on every Unix (Linux allows 107 bytes, macOS 103)."""
 
 
 def new_session_id() -> str:

@@ -1,0 +1,64 @@
+"""Processes of one rig find each other, and nobody else gets in."""
+
+from __future__ import annotations
+
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from capture.rundir import RunDirectory, new_session_id
+from rigpose.errors import ConfigError, RigposeError
+
+
+@pytest.fixture(autouse=True)
+def own_base(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # Not below tmp_path: socket paths must be short.
+    with tempfile.TemporaryDirectory(prefix="rp") as folder:
+        monkeypatch.setenv("RIGPOSE_RUN", folder)
+        yield
+
+
+def test_the_latest_running_one_is_found_with_its_endpoints() -> None:
+    created = RunDirectory.create("20260101T000000-aaaaaa", ["cam01"])
+    found = RunDirectory.latest()
+    assert found.path == created.path and found.session_id == "20260101T000000-aaaaaa"
+    assert found.frames_endpoint("cam01") != found.endpoint("poses")
+
+
+def test_only_its_owner_may_enter() -> None:
+    run = RunDirectory.create(new_session_id())
+    assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+
+
+def test_a_run_whose_process_is_gone_is_not_the_latest() -> None:
+    RunDirectory.create("s").update(pid=2**22 + 1)
+    with pytest.raises(RigposeError, match="no rig is running"):
+        RunDirectory.latest()
+
+
+def test_values_can_be_added_and_are_seen_by_others() -> None:
+    run = RunDirectory.create("s")
+    run.update(clock={"start_ns": 5})
+    assert RunDirectory.open(run.path).info["clock"] == {"start_ns": 5}
+    assert run.reload().session_id == "s"
+
+
+def test_a_node_with_any_name_gets_an_address() -> None:
+    run = RunDirectory.create("s", ["left camera / 2", "ünïcode" * 20])
+    assert len({run.frames_endpoint(name) for name in ("left camera / 2", "ünïcode" * 20)}) == 2
+    with pytest.raises(ConfigError, match="no camera node other"):
+        run.frames_endpoint("other")
+
+
+def test_a_path_too_long_for_a_socket_is_said_before_anything_binds(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="too long a path"):
+        RunDirectory.create("s", (), tmp_path / ("x" * 120))
+
+
+def test_a_broken_run_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ConfigError, match="run.json"):
+        RunDirectory.open(tmp_path)
