@@ -123,7 +123,7 @@ class NodeControl:
         return codec.pack(message)
 
     def _run(self) -> None:
-        context = zmq.Context.instance()
+        context: zmq.Context = zmq.Context.instance()
         socket = context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 1000)
         socket.setsockopt(zmq.SNDHWM, 100)
@@ -217,7 +217,7 @@ class ControlServer:
         self.session_id = session_id
         self.reports: dict[str, NodeReport] = {}
         self.rejected = 0
-        self._socket = zmq.Context.instance().socket(zmq.ROUTER)
+        self._socket: zmq.Socket = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.setsockopt(zmq.RCVHWM, 10_000)
         self._socket.bind(endpoint)

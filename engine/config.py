@@ -219,7 +219,7 @@ class SystemConfig(Config):
 
     @model_validator(mode="after")
     def _names_differ(self) -> SystemConfig:
-        names = [view for name, camera in self.cameras.items() for view in (camera.views or {name: None})]
+        names = [view for name, camera in self.cameras.items() for view in camera.views or (name,)]
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise ValueError(f"camera {sorted(repeated)[0]} is given by two sources")
@@ -228,7 +228,7 @@ class SystemConfig(Config):
     @property
     def owners(self) -> dict[str, str]:
         """The camera node of each rig camera."""
-        return {view: name for name, camera in self.cameras.items() for view in (camera.views or {name: None})}
+        return {view: name for name, camera in self.cameras.items() for view in camera.views or (name,)}
 
     @property
     def camera_names(self) -> tuple[str, ...]:

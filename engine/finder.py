@@ -20,6 +20,8 @@ Round = list[Crop | None]
 
 _SMALL = 320
 _LEAST_MOVING = 0.002
+_HALF_OF_THE_JOINTS = 1.25
+"""What the box of half of the joints lacks of the box of all."""
 
 
 class Finder:
@@ -117,6 +119,27 @@ class FixedFinder(Finder):
                 x, y, width, height = box
                 crops.append(around((x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5), self.size))
         yield crops
+
+
+def closer(points: np.ndarray, confidence: np.ndarray, size: tuple[int, int], margin: float) -> Round:
+    """Crops around what each view believes to have seen: the surer half of its joints.
+
+    Args:
+        points: (V, J, 2) raw image px; NaN = not seen.
+        confidence: (V, J).
+        size: (width, height) of the network's input.
+        margin: Factor on the box of the joints.
+    """
+    crops: Round = []
+    for view, sure in zip(points, confidence, strict=True):
+        seen = np.isfinite(view).all(axis=-1) & (sure > 0)
+        if not seen.any():
+            crops.append(None)
+            continue
+        near = view[seen & (sure >= np.median(sure[seen]))]
+        (x0, y0), (x1, y1) = near.min(axis=0), near.max(axis=0)
+        crops.append(around((x0, y0, x1, y1), size, margin * _HALF_OF_THE_JOINTS))
+    return crops
 
 
 def create(section: FinderSection, size: tuple[int, int], cameras: Sequence[str], margin: float) -> Finder:

@@ -93,7 +93,7 @@ class Intake:
                 poller.register(receiver.socket, zmq.POLLIN)
         else:
             poller = self._poller
-        poller.poll(wait_s * 1000)
+        poller.poll(round(wait_s * 1000))
         # One frame a camera, then the caller decides anew: no camera can crowd out another.
         for receiver in taking:
             message = receiver.receive()

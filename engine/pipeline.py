@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from calib.camera import Camera
 from calib.fit import fit_camera
 from calib.rig import Rig, RigArrays
 from calib.triangulate import reproject, triangulate_with_residuals
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 _BORDERS = {"constant": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
 _ORIGINS = ("device", "schedule", "arrival")
 SUBJECT_ID = 0
+_ZOOMS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,15 @@ class Geometry:
             )
         return changed
 
-    def _fitted(self, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _fitted(self, name: str) -> Camera:
         shape = self._shapes[name]
+        # A view that is a region of its source's picture was calibrated as that region.
+        region = self._config.cameras[self._config.owners[name]].views is not None
         return fit_camera(
             self.calibration[name],
             shape.size,
             self._config.fit_of(name),
-            roi_offset=shape.roi_offset,
+            roi_offset=None if region else shape.roi_offset,
             binning=shape.binning,
         )
 
@@ -126,6 +130,7 @@ class Pipeline:
         self._size = document.input.size
         margin = engine.tracker.margin or document.crop.margin
         self._border = _BORDERS[document.crop.padding]
+        self._margin = margin
         self._fixed = engine.finder.kind == "fixed"
         self._finder = finders.create(engine.finder, self._size, rig.names, margin)
         self._track = Track(engine.tracker, self._size, margin)
@@ -208,12 +213,19 @@ class Pipeline:
     def _find(
         self, frames: FrameSet, pictures: Sequence[Picture | None]
     ) -> tuple[SubjectPose, Quality, np.ndarray] | None:
-        """The finder's answer, each view taken from the round in which it was most sure."""
+        """The finder's answer, each view taken from the round in which it was most sure.
+
+        A subject that is small in the picture is seen badly at first: each view then looks again where
+        it believes to have seen it, before the views are held against each other.
+        """
         best: Observation | None = None
         for crops in self._finder.rounds(pictures):
             best = _surer(best, self._observe(pictures, crops, frames.frames))
         if best is None:
             return None
+        for _ in range(0 if self._fixed else _ZOOMS):
+            crops = finders.closer(best.points, best.confidence, self._size, self._margin)
+            best = _surer(best, self._observe(pictures, crops, frames.frames))
         pose = self._solve(best)
         seen = quality(pose, best.sigma_px)
         return (pose, seen, best.sigma_px) if self._track.plausible(seen) else None

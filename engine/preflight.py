@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from calib.fit import fit_camera
 from calib.rig import Rig
-from capture.sources.base import create
+from capture.sources.base import Facts, check
+from capture.views import View, Views
 from engine.config import SystemConfig
 from rigpose.errors import ConfigError
 
 DEFAULT_RATE = 30.0
 
 
-def _known(config: SystemConfig, where: object) -> dict[str, tuple[tuple[int, int] | None, float | None]]:
-    """(size, rate) of each camera node's source, as far as they are known without opening a device."""
-    known = {}
-    for name, section in config.cameras.items():
-        source = create(name, section.source, where=f"{where}: cameras.{name}.source")
-        known[name] = source.probe()
-    return known
+def _facts(config: SystemConfig, where: object) -> dict[str, Facts]:
+    """What each camera node's source tells without opening a device."""
+    return {
+        name: check(section.source, f"{where}: cameras.{name}.source").facts()
+        for name, section in config.cameras.items()
+    }
 
 
 def complete_rate(config: SystemConfig, where: object) -> SystemConfig:
@@ -28,7 +28,7 @@ def complete_rate(config: SystemConfig, where: object) -> SystemConfig:
     """
     if config.rate is not None:
         return config
-    rates = {name: rate for name, (_, rate) in _known(config, where).items() if rate}
+    rates = {name: facts.rate for name, facts in _facts(config, where).items() if facts.rate}
     if not rates:
         return config.model_copy(update={"rate": DEFAULT_RATE})
     slowest, fastest = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
@@ -47,10 +47,12 @@ def check_sizes(config: SystemConfig, rig: Rig, where: object) -> None:
     Raises:
         ConfigError: Names the camera, both sizes and the ways to fit.
     """
-    for name, (size, _) in _known(config, where).items():
-        views = config.cameras[name].views
-        if size is not None and views is None:
+    for name, facts in _facts(config, where).items():
+        if facts.size is None:
+            continue
+        views = Views(name, config.cameras[name].views or {name: View()})
+        for camera, size in views.sizes(facts.size).items():
             try:
-                fit_camera(rig[name], size, config.fit_of(name))
+                fit_camera(rig[camera], size, config.fit_of(camera))
             except ConfigError as error:
-                raise ConfigError(f"{where}: cameras.{name}.fit", error.what, error.remedy) from None
+                raise ConfigError(f"{where}: cameras.{name}.fit", f"{camera}: {error.what}", error.remedy) from None

@@ -22,10 +22,11 @@ from typing import Any
 import cv2
 
 from calib.quality import Verdict, judge
-from calib.rig import Rig, read_rig, rig_document
+from calib.rig import Rig, read_rig
 from capture.control import NodeControl, new_epoch
 from capture.frame import FrameSet
 from capture.rundir import RunDirectory, new_session_id
+from capture.session.document import rig_document
 from capture.sync import Synchroniser
 from capture.wire import META, POSES, PosePublisher, RecordSender
 from engine import runtimes

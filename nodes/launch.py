@@ -122,8 +122,8 @@ class Launch:
             # A lossless recording that misses a camera's frames is not one: then the run fails.
             self._supervisor.start(Node(name, "camera", arguments, restartable=not lossless))
         if self._viewer == "open3d" or (self._viewer == "auto" and _has_display()):
-            arguments = ("-m", "nodes.viewer", "--run-dir", str(self.run_dir.path), "--supervised")
-            self._supervisor.start(Node("viewer", "viewer", arguments, essential=False, restartable=False))
+            viewer = ("-m", "nodes.viewer", "--run-dir", str(self.run_dir.path), "--supervised")
+            self._supervisor.start(Node("viewer", "viewer", viewer, essential=False, restartable=False))
         if not await self._ready("engine", "running"):
             return
         for name in self.config.cameras:

@@ -50,6 +50,19 @@ class StartClock:
         return cls(now_ns() + round(delay_s * 1e9), round(1e9 / rate))
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a source's pictures; ``None`` = not before it is opened.
+
+    Attributes:
+        size: (width, height) px.
+        rate: Frames per second.
+    """
+
+    size: tuple[int, int] | None = None
+    rate: float | None = None
+
+
 class SourceConfig(Config):
     """The ``source`` section of a camera; each kind adds its own keys.
 
@@ -60,6 +73,14 @@ class SourceConfig(Config):
 
     kind: str
     serial: str = ""
+
+    def facts(self) -> Facts:
+        """What is known before the source is opened; overridden where a file tells it.
+
+        Raises:
+            ConfigError: The file cannot be used.
+        """
+        return Facts()
 
 
 class Source(Protocol):

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from capture.frame import Counters, Frame
-from capture.sources.base import SourceConfig, StartClock, Tally
+from capture.sources.base import Facts, SourceConfig, StartClock, Tally
 from capture.sources.pictures import OutputFormat, Pictures, RememberedPictures, open_pictures
 from rigpose.config import FilePath
 from rigpose.errors import ConfigError, RigposeError
@@ -51,6 +51,14 @@ class VideoConfig(SourceConfig):
     pixel_format: OutputFormat = "BGR8"
     ahead: int = Field(4, ge=1, le=64)
     remember_mb: int = Field(512, ge=0)
+
+    def facts(self) -> Facts:
+        """Size and rate, as the file and this section say them."""
+        pictures = open_pictures(self.file, self.pixel_format)
+        try:
+            return Facts(pictures.size, self.rate or pictures.rate)
+        finally:
+            pictures.close()
 
 
 class VideoSource:
