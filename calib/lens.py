@@ -148,6 +148,11 @@ def undistort(px: Any, K: Any, dist: Any, fisheye: Any) -> Any:
         (..., V, J, 2). NaN also where the lens has no such ray: beyond the fold of its polynomial, or
         (fisheye) further than 89 degrees from the axis.
     """
+    return undistort_with_steps(px, K, dist, fisheye, NEWTON_STEPS)
+
+
+def undistort_with_steps(px: Any, K: Any, dist: Any, fisheye: Any, steps: int) -> Any:
+    """`undistort` with another number of steps."""
     xp = array_namespace(px)
     matrix, constant, pinhole = polynomials(xp, dist, fisheye)
     focal = xp.stack([K[:, 0, 0], K[:, 1, 1]], axis=-1)[:, None, :]
@@ -156,7 +161,7 @@ def undistort(px: Any, K: Any, dist: Any, fisheye: Any) -> Any:
     tx, ty = target[..., :1], target[..., 1:2]
     untilted = xp.concat([cos_y * tx, cos_x * ty + sin_x * sin_y * tx], axis=-1)
     target = untilted / (1 - sin_y * cos_x * tx + sin_x * ty)
-    return _invert(xp, target, matrix, constant, fisheye[:, None, None] > 0.5, NEWTON_STEPS)
+    return _invert(xp, target, matrix, constant, fisheye[:, None, None] > 0.5, steps)
 
 
 def _invert(xp: Any, target: Any, matrix: Any, constant: Any, is_fisheye: Any, steps: int) -> Any:
