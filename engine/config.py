@@ -258,7 +258,7 @@ def load_system(path: Path, *, data: Path | None = None, assignments: Iterable[s
     cameras = {}
     for name, section in config.cameras.items():
         source = check(section.source, f"{path}: cameras.{name}.source", path.resolve().parent)
-        cameras[name] = section.model_copy(update={"source": source.model_dump(mode="json", exclude_none=True)})
+        cameras[name] = section.model_copy(update={"source": source.model_dump(mode="json", exclude_unset=True)})
     return config.model_copy(update={"cameras": cameras})
 
 

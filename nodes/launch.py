@@ -21,6 +21,7 @@ from engine.document import find_model
 from engine.preflight import check_sizes, complete_rate
 from engine.serve import load_rig
 from nodes.ledger import PoseTally, summarise
+from nodes.recordings import drawn_recording
 from nodes.supervisor import Node, Supervisor
 from rigpose import codec
 from rigpose.errors import ConfigError, ExitCode, ProtocolError
@@ -252,7 +253,7 @@ class Launch:
 
     def status(self) -> dict[str, Any]:
         """What `rigpose status` shows."""
-        summary = self.summary()
+        summary = self.summary(final=False)
         nodes = {}
         for name, node in self._supervisor.nodes.items():
             report = self._current.get(name)
@@ -278,8 +279,8 @@ class Launch:
             "summary": summary.model_dump(mode="json", by_alias=True),
         }
 
-    def summary(self) -> Summary:
-        """The account so far; final when everything has stopped."""
+    def summary(self, *, final: bool = True) -> Summary:
+        """The account; ``final`` when everything has stopped, else without what is still under way."""
         nodes = {
             name: {"kind": node.kind, "deaths": node.deaths, "restarts": self._restarts.get(name, 0)}
             for name, node in self._supervisor.nodes.items()
@@ -288,6 +289,7 @@ class Launch:
             self.tally,
             self._server.reports.values(),
             self.config.owners,
+            final=final,
             session_id=self.run_dir.session_id,
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._began)),
             duration_s=time.time() - self._began,
@@ -348,6 +350,10 @@ def launch(
     from nodes.status import StatusLine, print_summary
 
     file = config if config is not None else launch_file()
+    if config is None:
+        # The file is a part of the installation: what it plays and what it records lie elsewhere.
+        data = data if data is not None else drawn_recording().data
+        record_to = record_to if record_to is not None else Path("recordings")
     given = {
         "mode": mode, "rate": rate, "sets": sets, "record.enabled": record,
         "record.to": None if record_to is None else str(record_to.resolve()),

@@ -7,7 +7,7 @@ themselves, so that it survives the death of each of them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,16 +52,14 @@ class PoseTally:
     views_used: Distribution = field(default_factory=Distribution)
     spread_ms: Distribution = field(default_factory=Distribution)
     stages_ms: dict[str, Distribution] = field(default_factory=lambda: {name: Distribution() for name in STAGES})
-    used: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    used: dict[str, dict[str, int]] = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
     rig: dict[str, Any] = field(default_factory=dict)
     _seq: dict[str, int] = field(default_factory=dict)
 
     def add(self, pose_set: PoseSet, node_epoch: str, seq: int) -> None:
         """Take in a published set and the header that it came with."""
-        expected = self._seq.get(node_epoch)
-        if expected is not None:
-            self.missed_messages += max(0, seq - expected)
+        self.missed_messages += max(0, seq - self._seq.get(node_epoch, 0))
         self._seq[node_epoch] = seq + 1
         if pose_set.status == "incomplete":
             self.incomplete += 1
@@ -84,8 +82,9 @@ class PoseTally:
         self.spread_ms.add(pose_set.sync.spread_ns / 1e6)
         for name, ms in pose_set.stamps.stages_ms().items():
             self.stages_ms[name].add(max(ms, 0.0))
+        used = self.used.setdefault(node_epoch, defaultdict(int))
         for name, frame in zip(pose_set.cameras, pose_set.frames, strict=True):
-            self.used[name] += frame is not None
+            used[name] += frame is not None
         self._add_subjects(pose_set)
 
     def _add_subjects(self, pose_set: PoseSet) -> None:
@@ -125,20 +124,31 @@ def _joined_source_counts(starts: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def account(
-    camera: str, used: int, cameras: Iterable[NodeReport], engines: Iterable[NodeReport], *, died: bool
+    camera: str,
+    published: Mapping[str, int],
+    cameras: Iterable[NodeReport],
+    engines: Sequence[NodeReport],
+    *,
+    died: bool,
+    final: bool = True,
 ) -> tuple[CameraAccount, list[str]]:
     """Where every frame of one camera went.
 
     Args:
         camera: Its name.
-        used: Its frames in published sets.
+        published: Its frames in the sets that were heard of, by the epoch of the engine.
         cameras: Reports of all starts of the node that gives it.
         engines: Reports of all starts of the engine.
         died: Whether one of these processes ended without its last word.
+        final: Whether the run has ended; before, what is not accounted for yet is still under way.
 
     Returns:
         The account, and notes on what does not add up.
     """
+    # An engine's own count reaches the end of its life where it could say its last word, and what was
+    # published does where it could not.
+    counted = {r.epoch: int(r.counters.get("cameras", {}).get(camera, {}).get("used", 0)) for r in engines}
+    used = sum(max(counted.get(epoch, 0), published.get(epoch, 0)) for epoch in {*counted, *published})
     engine_counts = [report.counters.get("cameras", {}).get(camera, {}) for report in engines]
     starts = []
     for report in cameras:
@@ -154,7 +164,10 @@ def account(
     notes = []
     if rest < 0:
         notes.append(f"{camera}: {-rest} frames more are accounted for than were seen")
-    if died:
+    if not final:
+        source["seen"] -= max(rest, 0)
+        source["exposed"] -= max(rest, 0)
+    elif died:
         skipped["node_died"] = max(rest, 0)
     else:
         skipped["lost"] += max(rest, 0)
@@ -172,13 +185,16 @@ def account(
     return result, notes
 
 
-def summarise(tally: PoseTally, reports: Iterable[NodeReport], cameras: Mapping[str, str], **facts: Any) -> Summary:
+def summarise(
+    tally: PoseTally, reports: Iterable[NodeReport], cameras: Mapping[str, str], *, final: bool = True, **facts: Any
+) -> Summary:
     """The summary of a run.
 
     Args:
         tally: Of the published poses.
         reports: Every start of every node.
         cameras: Node by camera name.
+        final: Whether the run has ended.
         facts: Further fields of ``Summary``.
     """
     reports = list(reports)
@@ -187,8 +203,9 @@ def summarise(tally: PoseTally, reports: Iterable[NodeReport], cameras: Mapping[
     accounts, notes = {}, list(facts.pop("notes", ()))
     for camera, node in cameras.items():
         starts = [report for report in reports if report.kind == "camera" and report.node == node]
+        published = {epoch: used[camera] for epoch, used in tally.used.items()}
         died = engine_died or any(not report.said_bye for report in starts)
-        accounts[camera], problems = account(camera, tally.used[camera], starts, engines, died=died)
+        accounts[camera], problems = account(camera, published, starts, engines, died=died, final=final)
         notes += problems
     if tally.missed_messages:
         notes.append(f"{tally.missed_messages} pose messages did not reach the ledger")

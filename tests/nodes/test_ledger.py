@@ -64,7 +64,7 @@ def pose_set(index: int, *, joints: int = 4, unsolved: int = 0, **changes: Any) 
 def test_a_clean_run_balances() -> None:
     result, notes = account(
         "cam",
-        90,
+        {"e1": 90},
         [camera(exposed=103, lost_upstream=1, seen=102, queue_full=2)],
         [engine(superseded=7, late=3)],
         died=False,
@@ -74,29 +74,29 @@ def test_a_clean_run_balances() -> None:
 
 
 def test_what_never_arrived_at_the_end_is_lost() -> None:
-    result, notes = account("cam", 90, [camera(exposed=100, seen=100)], [engine()], died=False)
+    result, notes = account("cam", {"e1": 90}, [camera(exposed=100, seen=100)], [engine()], died=False)
     assert result.balanced and result.skipped.lost == 10 and not notes
 
 
 def test_what_a_dead_node_had_under_way_died_with_it() -> None:
-    result, _ = account("cam", 90, [camera(exposed=100, seen=100)], [engine(bye=False, late=4)], died=True)
+    result, _ = account("cam", {"e1": 90}, [camera(exposed=100, seen=100)], [engine(bye=False, late=4)], died=True)
     assert result.balanced and result.skipped.node_died == 6 and result.skipped.lost == 0
 
 
 def test_a_killed_camera_counts_by_its_last_frame_where_that_is_newer_than_its_last_heartbeat() -> None:
     said = {"c1": {"exposed": 48, "lost_upstream": 0, "seen": 48, "queue_full": 1}}
-    result, _ = account("cam", 47, [camera(bye=False, exposed=45, seen=45)], [engine(epochs=said)], died=True)
+    result, _ = account("cam", {"e1": 47}, [camera(bye=False, exposed=45, seen=45)], [engine(epochs=said)], died=True)
     assert result.balanced and result.seen == 48 and result.skipped.node_died == 0
 
 
 def test_the_schedule_goes_on_while_a_node_is_dead() -> None:
     starts = [camera("c1", bye=False, exposed=40, seen=40), camera("c2", first_tick=100, exposed=60, seen=60)]
-    result, _ = account("cam", 100, starts, [engine()], died=True)
+    result, _ = account("cam", {"e1": 100}, starts, [engine()], died=True)
     assert result.exposed == 160 and result.lost_upstream == 60 and result.balanced
 
 
 def test_frames_that_are_counted_twice_are_noted_and_not_hidden() -> None:
-    result, notes = account("cam", 101, [camera(exposed=100, seen=100)], [engine()], died=False)
+    result, notes = account("cam", {"e1": 101}, [camera(exposed=100, seen=100)], [engine()], died=False)
     assert not result.balanced and "1 frames more" in notes[0]
 
 
@@ -117,7 +117,7 @@ def test_the_tally_says_what_the_poses_show() -> None:
 def test_incomplete_sets_are_not_poses_and_their_frames_are_not_used() -> None:
     tally = PoseTally()
     tally.add(pose_set(0, status="incomplete", subjects=(), frames=(("c1", 0), None)), "e1", 0)
-    assert (tally.sets, tally.incomplete, tally.used["cam"]) == (0, 1, 0)
+    assert (tally.sets, tally.incomplete, tally.used) == (0, 1, {})
 
 
 def test_a_lost_subject_is_no_pose() -> None:
