@@ -1,0 +1,480 @@
+"""The Open3D view: the running rig, a recorded session, or one picture of it without a display.
+
+The only module that imports Open3D, and only when it draws. It uses the legacy ``Visualizer``: one code
+path for a window and for no display at all, bounded memory however long it runs, no Vulkan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from capture.control import NodeControl, new_epoch
+from capture.rundir import RunDirectory
+from capture.session import SessionReader, rig_from_document
+from capture.wire import META, POSES, PoseSubscriber
+from nodes import picture
+from nodes.canvas import DRAWING_LIBRARIES, Canvas, load_open3d
+from nodes.recorder import info_of
+from nodes.scene import joints_of, shown_share
+from rigpose import codec
+from rigpose.errors import ConfigError, ExitCode, MissingError, ProtocolError, RigposeError
+from rigpose.extras import is_there, missing
+from rigpose.logs import log_to
+from rigpose.pose import PoseSet, from_message
+from rigpose.program import run
+
+log = logging.getLogger(__name__)
+
+SIZE = (1280, 960)
+TURN_S = 1 / 60
+STALE_S = 0.5
+GOOD_SHARE = 0.7
+DRAW_LIMIT_S = 120
+SAMPLES = 40
+APT = f"on Debian and Ubuntu: apt-get install libusb-1.0-0 {DRAWING_LIBRARIES}"
+
+
+def has_display() -> bool:
+    """Whether a window could be opened here."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def view(
+    source: Path | None = None,
+    *,
+    png: Path | None = None,
+    set_index: int | None = None,
+    time_s: float | None = None,
+    size: tuple[int, int] = SIZE,
+    run_dir: Path | None = None,
+) -> int:
+    """Show a recorded session, or the running rig.
+
+    Args:
+        source: A session's folder; ``None`` = the running rig.
+        png: Draw one set of the session into this file, without a display.
+        set_index: Which set; by default one in the middle with a good pose.
+        time_s: Or the set at this time from the first one's exposure.
+        size: Of the picture or window, px.
+        run_dir: Of the running rig; by default the latest.
+
+    Raises:
+        RigposeError: No such session or set, no display, or Open3D cannot draw.
+    """
+    if not is_there("open3d"):
+        raise missing("open3d") or MissingError("open3d", "is not installed")
+    if png is not None:
+        if source is None:
+            raise ConfigError("--png", "draws a recorded session", "name its folder: rigpose view SESSION --png FILE")
+        return draw(source, png, set_index, time_s, size)
+    if not has_display():
+        raise MissingError(
+            "rigpose view",
+            "there is no display for a window",
+            "draw a picture of a session: rigpose view SESSION --png FILE",
+        )
+    if source is not None:
+        return play(SessionReader(source), set_index, time_s, size)
+    return Live(RunDirectory.open(run_dir) if run_dir else RunDirectory.latest(), size, supervised=False).main()
+
+
+def set_time_ns(pose: PoseSet) -> int:
+    """When a set was: its earliest exposure, else when it was grouped."""
+    exposed = [ns for ns in pose.stamps.exposed_ns if ns is not None]
+    return min(exposed) if exposed else pose.stamps.grouped_ns
+
+
+def choose(reader: SessionReader, set_index: int | None, time_s: float | None) -> int:
+    """The index of the set to draw.
+
+    Raises:
+        RigposeError: The session is empty, or has no such set or time.
+    """
+    reader.pose(0)
+    n = reader.n_sets
+    if set_index is not None:
+        reader.pose(set_index)
+        return set_index
+    if time_s is not None:
+        start_ns = set_time_ns(reader.pose(0))
+        low, high = 0, n - 1
+        if time_s * 1e9 > set_time_ns(reader.pose(high)) - start_ns + 1e9:
+            last_s = (set_time_ns(reader.pose(high)) - start_ns) / 1e9
+            raise ConfigError(reader.path, f"is over at {time_s:g} s", f"its last set is at {last_s:.2f} s")
+        while low < high:
+            middle = (low + high) // 2
+            if set_time_ns(reader.pose(middle)) - start_ns < time_s * 1e9:
+                low = middle + 1
+            else:
+                high = middle
+        before = max(low - 1, 0)
+        distances = [abs(set_time_ns(reader.pose(index)) - start_ns - time_s * 1e9) for index in (before, low)]
+        return before if distances[0] < distances[1] else low
+    best, best_share = n // 2, -1.0
+    for step in range(min(n, 400)):
+        index = n // 2 + (step + 1) // 2 * (1 if step % 2 else -1)
+        if 0 <= index < n:
+            share = shown_share(reader.pose(index))
+            if share > best_share:
+                best, best_share = index, share
+            if share >= GOOD_SHARE:
+                break
+    return best
+
+
+def draw(
+    source: Path, png: Path, set_index: int | None = None, time_s: float | None = None, size: tuple[int, int] = SIZE
+) -> int:
+    """Draw one set of a session into a PNG file; a process of its own does it.
+
+    A graphics library that is missing ends a process without a word; then this says one.
+
+    Raises:
+        RigposeError: No such session or set, the file cannot be written, or this machine cannot draw.
+    """
+    reader = SessionReader(source)
+    reader.rig()
+    index = choose(reader, set_index, time_s)
+    if png.suffix.lower() != ".png":
+        raise ConfigError(png, "is no name of a PNG file", "give it the ending .png")
+    if not png.absolute().parent.is_dir():
+        raise ConfigError(png, "its folder does not exist", "make it first")
+    arguments = [str(reader.path), "--png", str(png), "--set-index", str(index), "--size", f"{size[0]}x{size[1]}"]
+    png.unlink(missing_ok=True)
+    problem = _off_screen(arguments)
+    if problem or not png.exists():
+        raise MissingError("open3d", f"this machine cannot draw: {problem or 'no picture came'}", APT)
+    print(f"set {index} of {reader.n_sets} drawn into {png}")
+    return int(ExitCode.OK)
+
+
+def problem_of_drawing() -> str:
+    """Why this machine cannot draw off screen; "" = it can. Tried in a process of its own."""
+    return _off_screen(["--probe"])
+
+
+def _off_screen(arguments: list[str]) -> str:
+    """Draw in a child process; why that failed, or ""."""
+    # Without a display Open3D draws off screen; with one it would open a window on somebody's screen.
+    headless = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environments = [headless] if sys.platform.startswith("linux") else []
+    if has_display():
+        environments.append(dict(os.environ))
+    problem = "there is no display"
+    for environment in environments:
+        code, problem = _draw_in_child(arguments, environment)
+        if code == ExitCode.OK:
+            return ""
+    return problem
+
+
+def _draw_in_child(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    command = [sys.executable, "-m", "nodes.viewer", *arguments, "--here"]
+    # The packages may lie in a source tree that only this process was started in; what is there wins.
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = os.pathsep.join(part for part in (environment.get("PYTHONPATH", ""), root) if part)
+    try:
+        child = subprocess.run(
+            command, env={**environment, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=DRAW_LIMIT_S
+        )
+    except subprocess.TimeoutExpired:
+        return int(ExitCode.FAILED), f"it took more than {DRAW_LIMIT_S} s"
+    lines = [line for line in (child.stderr + child.stdout).splitlines() if line.strip()]
+    last = lines[-1].removeprefix("rigpose: error: ") if lines else "it says no more"
+    if child.returncode < 0:
+        return child.returncode, f"the drawing process died of signal {-child.returncode}: {last}"
+    return child.returncode, last
+
+
+def draw_here(reader: SessionReader, png: Path, index: int, size: tuple[int, int]) -> None:
+    """Draw in this process.
+
+    Raises:
+        RigposeError: Open3D cannot draw, or the file cannot be written.
+    """
+    pose = reader.pose(index)
+    # Twice the size and averaged: smooth edges also where the graphics library has no anti-aliasing.
+    scale = 2
+    canvas = Canvas("rigpose", (size[0] * scale, size[1] * scale), visible=False)
+    try:
+        canvas.set_scene(reader.rig(), reader.skeletons(), pose, size=size)
+        canvas.show(pose)
+        pixels = canvas.capture()
+    finally:
+        canvas.close()
+    assert canvas.scene is not None and canvas.eye is not None
+    caption = picture.caption(reader, pose, index, set_time_ns(reader.pose(0)), set_time_ns(pose), canvas.scene)
+    picture.write(png, pixels, size, canvas.scene, canvas.eye, pose, caption)
+
+
+def play(
+    reader: SessionReader, set_index: int | None = None, time_s: float | None = None, size: tuple[int, int] = SIZE
+) -> int:
+    """Play a session in a window at its own pace, again and again, until the window is closed.
+
+    Space pauses; the arrow keys go one set back or on.
+    """
+    rig, skeletons = reader.rig(), reader.skeletons()
+    first = choose(reader, set_index, time_s) if set_index is not None or time_s is not None else 0
+    n = reader.n_sets
+    samples = [reader.pose(index) for index in np.linspace(0, n - 1, min(n, SAMPLES)).astype(int)]
+    canvas = Canvas(f"rigpose - {reader.path.name}", size, visible=True)
+    try:
+        best = max(samples, key=shown_share)
+        canvas.set_scene(rig, skeletons, best, around=joints_of(samples))
+        player = Player(reader, first, paused=set_index is not None or time_s is not None)
+        canvas.on_keys(player.pause, player.back, player.forward)
+        for pose in player:
+            canvas.show(pose)
+            assert canvas.scene is not None
+            start_ns = player.start_ns
+            canvas.write(picture.caption(reader, pose, player.index, start_ns, set_time_ns(pose), canvas.scene))
+            if not canvas.turn():
+                break
+            time.sleep(TURN_S)
+    finally:
+        canvas.close()
+    return int(ExitCode.OK)
+
+
+class Player:
+    """The set to show now, turn after turn.
+
+    Args:
+        reader: The session.
+        index: Where to begin.
+        paused: Whether to stay there.
+    """
+
+    def __init__(self, reader: SessionReader, index: int = 0, paused: bool = False) -> None:
+        self._reader = reader
+        self._index = index
+        self._paused = paused
+        self._n = reader.n_sets
+        self.start_ns = set_time_ns(reader.pose(0))
+        self._anchor()
+
+    @property
+    def index(self) -> int:
+        """Of the set that is shown."""
+        return self._index
+
+    def _anchor(self) -> None:
+        """From now on time runs from the set that is shown."""
+        self._began_s = time.monotonic()
+        self._from_ns = set_time_ns(self._reader.pose(self._index))
+
+    def __iter__(self) -> Iterator[PoseSet]:
+        while True:
+            pose = self._reader.pose(self._index)
+            while not self._paused:
+                if self._index + 1 >= self._n:
+                    if time.monotonic() - self._began_s > (set_time_ns(pose) - self._from_ns) / 1e9 + 0.5:
+                        self._index = 0
+                        self._anchor()
+                    break
+                following = self._reader.pose(self._index + 1)
+                if (set_time_ns(following) - self._from_ns) / 1e9 > time.monotonic() - self._began_s:
+                    break
+                self._index, pose = self._index + 1, following
+            yield pose
+
+    def pause(self) -> None:
+        """Stop, or go on."""
+        self._paused = not self._paused
+        self._anchor()
+
+    def back(self) -> None:
+        """One set back, and stay."""
+        self._step(-1)
+
+    def forward(self) -> None:
+        """One set on, and stay."""
+        self._step(1)
+
+    def _step(self, by: int) -> None:
+        self._paused = True
+        self._index = min(max(self._index + by, 0), self._n - 1)
+        log.info("set %d of %d", self._index, self._n)
+
+
+class Live:
+    """The running rig in a window: always the newest pose; ends when the window is closed or the rig ends.
+
+    It learns skeletons and cameras from the engine, which may come later, go and come back.
+
+    Args:
+        run_dir: Where the sockets are.
+        size: Of the window, px.
+        supervised: Whether a launch process listens on the control endpoint.
+    """
+
+    def __init__(self, run_dir: RunDirectory, size: tuple[int, int] = SIZE, *, supervised: bool) -> None:
+        self._run_dir = run_dir
+        self._size = size
+        self._supervised = supervised
+        self._canvas: Canvas | None = None
+        self._meta: dict[str, Any] | None = None
+        self._calibration = ""
+        self._pose: PoseSet | None = None
+        self._pose_s = 0.0
+        self._rate = 0.0
+        self._since = (0.0, -1)
+        self._received = 0
+        self._rejected = 0
+        self.control = NodeControl(
+            run_dir.endpoint("control") if supervised else None,
+            run_dir.session_id,
+            "viewer",
+            "viewer",
+            new_epoch(),
+            self.counted,
+        )
+
+    def counted(self) -> dict[str, Any]:
+        """Counters for the control channel."""
+        return {"poses": self._received, "rejected": self._rejected}
+
+    def main(self) -> int:
+        """Show until the window is closed, the node is told to stop, or the rig has ended."""
+        load_open3d()
+        next_look = time.monotonic() + 1.0
+        with self.control as control, PoseSubscriber(self._run_dir.endpoint("poses"), hwm=20) as subscriber:
+            control.running()
+            try:
+                while not control.stop_requested.is_set():
+                    began = time.monotonic()
+                    self._hear(subscriber)
+                    if not self._show():
+                        log.info("the window was closed")
+                        break
+                    if began >= next_look:
+                        next_look = began + 1.0
+                        if not self._supervised and not self._run_dir.is_running:
+                            log.info("the rig has ended")
+                            break
+                    time.sleep(max(0.0, TURN_S - (time.monotonic() - began)))
+            finally:
+                if self._canvas is not None:
+                    self._canvas.close()
+        return int(ExitCode.OK)
+
+    def _hear(self, subscriber: PoseSubscriber) -> None:
+        newest = subscriber.newest()
+        try:
+            if META in newest:
+                self._meta = codec.unpack(newest[META])
+            if POSES in newest:
+                self._pose = from_message(codec.unpack(newest[POSES]))
+                self._pose_s = time.monotonic()
+                self._received += 1
+                self._count(self._pose)
+        except ProtocolError as error:
+            self._rejected += 1
+            log.debug("not understood: %s", error)
+
+    def _count(self, pose: PoseSet) -> None:
+        """Sets a second over the last second, from their own numbers: most of them are never drawn."""
+        since_s, since_set = self._since
+        if not 0 <= pose.set_index - since_set < 100_000:
+            self._rate, self._since = 0.0, (self._pose_s, pose.set_index)
+        elif self._pose_s - since_s > 1.0:
+            self._rate = (pose.set_index - since_set) / (self._pose_s - since_s)
+            self._since = (self._pose_s, pose.set_index)
+
+    def _show(self) -> bool:
+        if self._meta is not None and self._pose is not None and self._is_ready():
+            self._set_scene()
+        if self._canvas is None:
+            return True
+        if self._pose is not None:
+            age_s = time.monotonic() - self._pose_s
+            self._canvas.show(self._pose, stale=age_s > STALE_S)
+            self._canvas.write(self._state(self._pose, age_s))
+        return self._canvas.turn()
+
+    def _state(self, pose: PoseSet, age_s: float) -> list[str]:
+        """What the corner of the window says."""
+        if age_s > STALE_S:
+            return [f"no pose for {age_s:.0f} s"]
+        rate = f"{self._rate:.1f} sets/s, " if self._rate else ""
+        lines = [f"{rate}{pose.stamps.stages_ms()['received_to_published']:.0f} ms from frame to pose"]
+        return lines + picture.state(pose)
+
+    def _is_ready(self) -> bool:
+        """Whether a scene is to be made: the first one, one of another rig, or one that has its subject now."""
+        assert self._meta is not None and self._pose is not None
+        if str(self._meta.get("calibration_id", "")) != self._calibration or self._canvas is None:
+            return True
+        return not self._canvas.has_subject and shown_share(self._pose) >= GOOD_SHARE
+
+    def _set_scene(self) -> None:
+        assert self._meta is not None and self._pose is not None
+        try:
+            info = info_of(self._meta)
+            rig = rig_from_document(info["rig"] or {}, "the engine's meta message")
+        except RigposeError as error:
+            self._rejected += 1
+            log.warning("%s", error)
+            self._meta = None
+            return
+        if self._canvas is None:
+            self._canvas = Canvas(f"rigpose - {self._meta.get('name') or 'live'}", self._size, visible=True)
+        self._canvas.set_scene(rig, {skeleton.name: skeleton for skeleton in info["skeletons"]}, self._pose)
+        self._calibration = str(self._meta.get("calibration_id", ""))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nodes.viewer",
+        description="Show the poses of the running rig, or of a recorded session.",
+        epilog="Example: python -m nodes.viewer recordings/2026-03-01_140500_bench --png pose.png",
+    )
+    parser.add_argument("session", type=Path, nargs="?", help="a recorded session; by default the running rig")
+    parser.add_argument("--png", type=Path, help="draw one picture, without a display")
+    parser.add_argument("--set-index", type=int, help="which frame set")
+    parser.add_argument("--time", type=float, dest="time_s", help="which moment, in s from the start")
+    parser.add_argument("--size", default=f"{SIZE[0]}x{SIZE[1]}", help="of the window or picture, WxH px")
+    parser.add_argument("--run-dir", type=Path, help="the run directory; by default that of the running rig")
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    try:
+        width, height = (int(side) for side in options.size.split("x"))
+    except ValueError:
+        raise ConfigError(f"--size {options.size}", "is not WxH", "for example --size 1280x960") from None
+    if options.probe:
+        Canvas("rigpose", (64, 64), visible=False).close()
+        return int(ExitCode.OK)
+    if options.here:
+        reader = SessionReader(options.session)
+        draw_here(reader, options.png, choose(reader, options.set_index, options.time_s), (width, height))
+        return int(ExitCode.OK)
+    if options.supervised:
+        run_dir = RunDirectory.open(options.run_dir)
+        log_to(run_dir.path, "viewer", console=False)
+        return Live(run_dir, (width, height), supervised=True).main()
+    return view(
+        options.session,
+        png=options.png,
+        set_index=options.set_index,
+        time_s=options.time_s,
+        size=(width, height),
+        run_dir=options.run_dir,
+    )
+
+
+if __name__ == "__main__":
+    run(main)
