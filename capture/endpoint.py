@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket as sockets
+import time
 from pathlib import Path
 
 import zmq
@@ -18,6 +19,7 @@ from rigpose.errors import ConfigError
 
 MAX_IPC_PATH = 107
 _TCP_BUFFER = 256 * 1024
+_CLOSING_S = 0.5
 
 
 class BoundEndpoint:
@@ -140,9 +142,13 @@ def _lock_ipc(endpoint: str) -> int | None:
     except OSError:
         os.close(descriptor)
         raise taken from None
-    if _is_listening(name):  # someone who does not know our lock
-        os.close(descriptor)
-        raise taken
+    # Someone who does not know our lock; or a socket closed just now, which ZeroMQ ends in its own time.
+    end = time.monotonic() + _CLOSING_S
+    while _is_listening(name):
+        if time.monotonic() > end:
+            os.close(descriptor)
+            raise taken
+        time.sleep(0.01)
     return descriptor
 
 

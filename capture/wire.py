@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, Self, get_args
@@ -38,6 +39,9 @@ MAX_POSE_BYTES = 16 * 1024 * 1024
 POSES, META = b"poses", b"meta"
 _EXPOSED_FROM = get_args(ExposedFrom)
 _SLICE_S = 0.05
+_CLOSE_S = 2.0
+_PUSHES = 8
+_PUSH_BYTES = 256 * 1024
 
 
 def encode_frame(frame: Frame, session_id: str, node: str, epoch: str, seq: int) -> tuple[bytes, np.ndarray | None]:
@@ -90,8 +94,10 @@ def encode_end(end: EndOfFrames, session_id: str, node: str, seq: int = 0) -> by
 
 def decode_frame(
     parts: Sequence[memoryview | bytes], received_ns: int, session_id: str | None = None
-) -> Frame | EndOfFrames:
+) -> Frame | EndOfFrames | None:
     """The frame in a message, its image a read-only view of the message's bytes; or the camera's last word.
+
+    ``None`` = a message that only pushes others along (see ``FrameSender.end``).
 
     Args:
         parts: The message.
@@ -107,8 +113,11 @@ def decode_frame(
     codec.check_header(message)
     if session_id is not None and message["session_id"] != session_id:
         raise ProtocolError("frame message", f"is of session {message['session_id'][:64]!r}, not of {session_id!r}")
-    if message.get("type") == "end":
-        return _decode_end(message)
+    match message.get("type"):
+        case "end":
+            return _decode_end(message)
+        case "push":
+            return None
     read = _Fields(message)
     size = read.pair("size", 1, MAX_SIDE)
     image, points = None, None
@@ -263,6 +272,7 @@ class _Link:
     ) -> None:
         self.socket: zmq.Socket = (context or zmq.Context.instance()).socket(kind)
         self._bound: BoundEndpoint | None = None
+        self._borrowed: deque[zmq.MessageTracker] = deque()
         self.endpoint = endpoint
         try:
             tune(self.socket, endpoint, hwm)
@@ -280,8 +290,14 @@ class _Link:
             raise
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Close; what is queued has ``linger_s`` to leave."""
+        """Close; what is queued has ``linger_s`` to leave.
+
+        Returns only when the memory of all messages is free again, for a process that ends while
+        ZeroMQ still reads from its memory dies of it.
+        """
+        self._give_back(linger_s)
         self.socket.close(round(linger_s * 1000))
+        self._give_back(_CLOSE_S)
         if self._bound is not None:
             self._bound.release()
             self._bound = None
@@ -307,16 +323,35 @@ class _Link:
         return parts
 
     def _send(self, parts: Sequence[Any], wait_s: float | None = None, stop: threading.Event | None = None) -> bool:
+        messages = [zmq.Frame(part, track=True, copy=False) if _is_large(part) else part for part in parts]
         end = time.monotonic() + (wait_s or 0.0)
         while True:
             try:
-                self.socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
-                return True
+                self.socket.send_multipart(messages, zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 # The place may be gone again between the wait and the sending, so try until the end.
                 left = end - time.monotonic()
                 if wait_s is None or left <= 0 or not _wait(self.socket, zmq.POLLOUT, left, stop):
                     return False
+                continue
+            self._borrowed.extend(message.tracker for message in messages if isinstance(message, zmq.Frame))
+            while self._borrowed and self._borrowed[0].done:
+                self._borrowed.popleft()
+            return True
+
+    def _give_back(self, wait_s: float) -> None:
+        """Wait until ZeroMQ needs none of our memory any more."""
+        end = time.monotonic() + wait_s
+        try:
+            while self._borrowed:
+                self._borrowed[0].wait(max(0.0, end - time.monotonic()))
+                self._borrowed.popleft()
+        except zmq.NotDone:
+            pass
+
+
+def _is_large(part: Any) -> bool:
+    return (part.nbytes if isinstance(part, np.ndarray | memoryview) else len(part)) >= zmq.COPY_THRESHOLD
 
 
 class FrameSender(_Link):
@@ -356,17 +391,40 @@ class FrameSender(_Link):
         parts: list[Any] = [header]
         if image is not None:
             image.flags.writeable = False
-            parts.append(image)
+            parts.append(image.data)
         sent = self._send(parts, wait_s, stop)
         self._seq += sent
         return sent
 
-    def end(self, end: EndOfFrames, wait_s: float | None = None) -> bool:
-        """Say that a camera sends nothing more, behind its last frame; arguments and answer as in ``send``."""
-        session_id, node, _ = self._identity
-        sent = self._send([encode_end(end, session_id, node, self._seq)], wait_s)
-        self._seq += sent
-        return sent
+    def end(self, end: EndOfFrames, wait_s: float | None = None, stop: threading.Event | None = None) -> bool:
+        """Say that a camera sends nothing more, behind its last frame; to be called before ``close``.
+
+        What still waits for room at the engine's side is lost when a camera closes, however long it
+        lingers. So some empty messages follow, more than fit between the two: when they were taken,
+        every frame before them is at the engine.
+
+        Args:
+            end: The last word.
+            wait_s: The longest time without any message being taken; ``None`` = do not wait.
+            stop: Ends the waiting when set.
+
+        Returns:
+            Whether all of it was taken.
+        """
+        counters = end.counters
+        message: dict[str, Any] = codec.header(*self._identity, self._seq)
+        message.update(
+            type="end",
+            camera=end.camera,
+            last_seq=end.last_seq,
+            counters=(counters.exposed, counters.lost_upstream, counters.seen, counters.queue_full),
+        )
+        push = codec.pack({**codec.header(*self._identity, self._seq + 1), "type": "push"})
+        for parts in ([codec.pack(message)], *[[push, bytes(_PUSH_BYTES)]] * _PUSHES):
+            if not self._send(parts, wait_s, stop):
+                return False
+            self._seq += 1
+        return True
 
 
 class FrameReceiver(_Link):
@@ -412,6 +470,8 @@ class FrameReceiver(_Link):
         while (parts := self.receive_parts()) is not None:
             try:
                 message = decode_frame([part.buffer for part in parts], now_ns(), self._session_id)
+                if message is None:
+                    continue
                 if self._cameras is not None and message.camera not in self._cameras:
                     raise ProtocolError("frame message", f"camera {message.camera[:64]!r} is not expected here")
                 return message

@@ -258,7 +258,7 @@ class _Grabber:
 
 
 def is_new(last: tuple[float, bytes] | None, mark: tuple[float, bytes]) -> bool:
-    """Whether a picture is another one than the last: by the device's time in ms, or where it tells none, by content."""
+    """Whether a picture is not the last one again: by the device's time (ms), or where it has none, by content."""
     if last is None:
         return True
     return mark[0] != last[0] if mark[0] > 0 else mark[1] != last[1]
@@ -270,7 +270,8 @@ def _open(config: WebcamConfig) -> cv2.VideoCapture:
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our one line says it
     try:
-        opened = capture.open(device)
+        gone = isinstance(device, str) and device.startswith("/") and not Path(device).exists() and "%" not in device
+        opened = not gone and capture.open(device)
     finally:
         cv2.utils.logging.setLogLevel(level)
     if not opened:

@@ -1,0 +1,521 @@
+"""Frames, poses and recordings over real sockets; what is malformed is refused and counted."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+import zmq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capture import wire
+from capture.endpoint import check_bindable
+from capture.frame import Counters, EndOfFrames, Frame, PixelFormat
+from capture.wire import (
+    FrameReceiver,
+    FrameSender,
+    PosePublisher,
+    PoseSubscriber,
+    RecordReceiver,
+    RecordSender,
+    decode_frame,
+    encode_frame,
+)
+from rigpose import codec
+from rigpose.errors import ConfigError, ProtocolError
+from rigpose.keypoints import Keypoints
+from rigpose.stamps import now_ns
+
+WHO = ("session", "node", "epoch")
+
+
+def picture(width: int = 64, height: int = 48, value: int = 7) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def make(image: np.ndarray | None = None, **values: Any) -> Frame:
+    image = picture() if image is None else image
+    full: dict[str, Any] = {
+        "camera": "cam1",
+        "seq": 3,
+        "image": image,
+        "pixel_format": "BGR8",
+        "exposed_ns": 2**60 + 1,
+        "exposed_from": "schedule",
+        "host_ns": 2**60 + 5,
+        "size": image.shape[1::-1],
+        "node_epoch": "epoch",
+    }
+    return Frame(**{**full, **values})
+
+
+def same(got: Frame, sent: Frame) -> None:
+    assert replace(got, image=None, points=None, received_ns=0) == replace(sent, image=None, points=None)
+    for name in ("image", "points"):
+        assert (getattr(got, name) is None) == (getattr(sent, name) is None)
+    if sent.image is not None:
+        np.testing.assert_array_equal(got.image, sent.image)
+    if sent.points is not None and got.points is not None:
+        np.testing.assert_allclose(got.points.points, sent.points.points, rtol=1e-6)
+        np.testing.assert_allclose(got.points.confidence, sent.points.confidence, rtol=1e-6)
+
+
+def until(ready: Any, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> str:
+    return f"ipc://{tmp_path}/frames"
+
+
+@pytest.fixture
+def link(endpoint: str) -> Iterator[tuple[FrameSender, FrameReceiver]]:
+    with FrameReceiver(endpoint, session_id="session") as receiver, FrameSender(endpoint, *WHO) as sender:
+        yield sender, receiver
+
+
+def send_raw(endpoint: str, messages: list[list[bytes]], done: threading.Event) -> None:
+    """Send whatever, as a broken or alien program would."""
+    with zmq.Context.instance().socket(zmq.PUSH) as socket:
+        socket.connect(endpoint)
+        for parts in messages:
+            socket.send_multipart(parts)
+        done.wait(10)
+
+
+class TestFrames:
+    def test_a_frame_arrives_as_it_was_sent(self, link: tuple[FrameSender, FrameReceiver]) -> None:
+        sender, receiver = link
+        sent = make(
+            tick=9,
+            device_ns=-4,
+            roi_offset=(16, 8),
+            binning=(2, 2),
+            flip="horizontal",
+            exposure_ns=5_000,
+            serial="0815",
+            line_state=5,
+            video=("a.mp4", 12),
+            counters=Counters(10, 2, 8, 1),
+        )
+        before = now_ns()
+        assert sender.send(sent, wait_s=2)
+        assert receiver.wait(2)
+        got = receiver.receive()
+        assert isinstance(got, Frame)
+        same(got, sent)
+        assert before < got.received_ns <= now_ns()
+        assert receiver.receive() is None
+
+    @pytest.mark.parametrize(
+        "pixel_format", ["Mono8", "Mono10", "Mono12", "Mono16", "BayerRG8", "BGR8", "NV12", "JPEG"]
+    )
+    def test_every_pixel_format_travels(self, pixel_format: PixelFormat) -> None:
+        shape: tuple[int, ...] = {"BGR8": (48, 64, 3), "NV12": (72, 64), "JPEG": (777,)}.get(pixel_format, (48, 64))
+        dtype = np.uint16 if pixel_format in ("Mono10", "Mono12", "Mono16") else np.uint8
+        image = np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
+        sent = make(image, pixel_format=pixel_format, size=(64, 48))
+        header, body = encode_frame(sent, *WHO, 0)
+        assert body is not None
+        got = decode_frame([header, body.data.cast("B")], 1)
+        assert isinstance(got, Frame)
+        same(got, sent)
+
+    def test_a_part_of_a_picture_travels(self, link: tuple[FrameSender, FrameReceiver]) -> None:
+        sender, receiver = link
+        whole = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+        assert sender.send(make(whole[5:25, 10:40]), wait_s=2) and receiver.wait(2)
+        got = receiver.receive()
+        assert isinstance(got, Frame)
+        np.testing.assert_array_equal(got.image, whole[5:25, 10:40])
+
+    def test_points_travel_instead_of_pixels(self, link: tuple[FrameSender, FrameReceiver]) -> None:
+        sender, receiver = link
+        points = np.array([[1.5, 2.5], [np.nan, np.nan]])
+        sent = replace(make(), image=None, points=Keypoints(points, np.array([0.9, 0.0])))
+        assert sender.send(sent, wait_s=2) and receiver.wait(2)
+        got = receiver.receive()
+        assert isinstance(got, Frame)
+        same(got, sent)
+
+    def test_the_last_word_comes_behind_the_last_frame(self, link: tuple[FrameSender, FrameReceiver]) -> None:
+        sender, receiver = link
+        end = EndOfFrames("cam1", "epoch", 3, Counters(5, 1, 4, 0))
+        assert sender.send(make(), wait_s=2)
+        ending = threading.Thread(target=sender.end, args=(end, 2))
+        ending.start()
+        got: list[Any] = []
+        while ending.is_alive() or receiver.wait(0.1):
+            if (message := receiver.receive()) is not None:
+                got.append(message)
+        assert len(got) == 2 and isinstance(got[0], Frame) and got[1] == end
+        assert receiver.rejected == 0
+
+    @pytest.mark.process
+    @pytest.mark.parametrize("pause_s", [0.0, 0.03])
+    def test_a_camera_may_end_while_the_engine_is_behind(self, endpoint: str, pause_s: float) -> None:
+        """What a process sent before it ended arrives, although the engine had no room for it yet."""
+        program = (
+            "import sys, numpy as np; from capture.wire import *; from capture.frame import *;"
+            "sender = FrameSender(sys.argv[1], 'session', 'node', 'epoch');"
+            "image = np.zeros((1920, 1080, 3), np.uint8);"
+            "frames = (Frame('cam1', i, image, 'BGR8', i, 'schedule', i, (1080, 1920)) for i in range(20));"
+            "assert all(sender.send(frame, wait_s=20) for frame in frames);"
+            "assert sender.end(EndOfFrames('cam1', 'epoch', 19, Counters()), wait_s=20);"
+            "sender.close(5)"
+        )
+        with FrameReceiver(endpoint) as receiver:
+            child = subprocess.Popen([sys.executable, "-c", program, endpoint])
+            try:
+                got: list[Any] = []
+                while not (got and isinstance(got[-1], EndOfFrames)):
+                    assert receiver.wait(10)
+                    if (frame := receiver.receive()) is not None:
+                        got.append(frame)
+                        time.sleep(pause_s)
+                assert [frame.seq for frame in got[:-1]] == list(range(20))
+                while child.poll() is None:
+                    receiver.wait(0.02)
+                    receiver.receive()
+                assert child.wait(10) == 0
+            finally:
+                child.kill()
+                child.wait(10)
+        assert receiver.rejected == 0
+
+    @pytest.mark.process
+    def test_a_process_that_ends_in_the_middle_of_sending_ends_well(self, endpoint: str) -> None:
+        """ZeroMQ reads from our memory in its own thread: it must not be gone before that thread is."""
+        program = (
+            "import sys, numpy as np; from capture.wire import *; from capture.frame import *;"
+            "sender = FrameSender(sys.argv[1], 'session', 'node', 'epoch');"
+            "image = np.zeros((4000, 4000, 3), np.uint8);"
+            "frame = Frame('cam1', 0, image, 'BGR8', 0, 'schedule', 0, (4000, 4000));"
+            "[sender.send(frame, wait_s=0.5) for i in range(5)]; sender.close()"
+        )
+        with FrameReceiver(endpoint):
+            assert subprocess.run([sys.executable, "-c", program, endpoint], timeout=20).returncode == 0
+
+    def test_neither_side_copies_the_picture(self, link: tuple[FrameSender, FrameReceiver]) -> None:
+        """What was sent and what was received can no longer be written to; the received is a bare view."""
+        sender, receiver = link
+        image = picture(640, 480)
+        assert sender.send(make(image), wait_s=2) and receiver.wait(2)
+        with pytest.raises(ValueError, match="read-only"):
+            image[0] = 1
+        got = receiver.receive()
+        assert isinstance(got, Frame) and got.image is not None
+        assert not got.image.flags.owndata and not got.image.flags.writeable
+
+    def test_without_an_engine_a_frame_is_refused_at_once(self, endpoint: str) -> None:
+        with FrameSender(endpoint, *WHO) as sender:
+            start = time.perf_counter()
+            assert not sender.send(make())
+            assert time.perf_counter() - start < 0.1
+
+    def test_an_engine_that_does_not_read_fills_the_queue_and_no_more(
+        self, link: tuple[FrameSender, FrameReceiver]
+    ) -> None:
+        sender, receiver = link
+        assert sender.send(make(picture(1080, 1920)), wait_s=2)
+        time.sleep(0.2)
+        taken = 1
+        for _ in range(50):
+            taken += sender.send(make(picture(1080, 1920)))
+            time.sleep(0.002)
+        assert taken <= 8, "so many whole frames may wait between a camera and an engine that stands still"
+        got = 0
+        while receiver.wait(0.2):
+            got += receiver.receive() is not None
+        assert got == taken, "what was taken arrives"
+
+    def test_lossless_sending_waits_until_there_is_room(self, link: tuple[FrameSender, FrameReceiver]) -> None:
+        sender, receiver = link
+        got: list[int] = []
+
+        def read_slowly() -> None:
+            while len(got) < 30 and receiver.wait(3):
+                frame = receiver.receive()
+                assert isinstance(frame, Frame)
+                got.append(frame.seq)
+                time.sleep(0.005)
+
+        reader = threading.Thread(target=read_slowly)
+        reader.start()
+        assert all(sender.send(make(picture(320, 240), seq=seq), wait_s=3) for seq in range(30))
+        reader.join(10)
+        assert got == list(range(30))
+
+    def test_waiting_ends_when_told_to(self, endpoint: str) -> None:
+        stop = threading.Event()
+        threading.Timer(0.15, stop.set).start()
+        with FrameSender(endpoint, *WHO) as sender:
+            start = time.monotonic()
+            assert not sender.send(make(), wait_s=30, stop=stop)
+            assert 0.1 < time.monotonic() - start < 2
+        with FrameSender(endpoint, *WHO) as sender:
+            start = time.monotonic()
+            assert not sender.send(make(), wait_s=0.2)
+            assert 0.15 < time.monotonic() - start < 2
+
+    def test_an_engine_that_comes_back_is_used_again(self, endpoint: str) -> None:
+        with FrameSender(endpoint, *WHO) as sender:
+            for _ in range(2):
+                with FrameReceiver(endpoint) as receiver:
+                    assert until(lambda: sender.send(make()))
+                    assert receiver.wait(2)
+                    assert receiver.receive() is not None
+                assert until(lambda: not sender.send(make()))
+
+
+class TestRefused:
+    def test_other_sessions_and_cameras_are_rejected(self, endpoint: str) -> None:
+        with (
+            FrameReceiver(endpoint, session_id="session", cameras=("cam1",)) as receiver,
+            FrameSender(endpoint, "another", "node", "epoch") as alien,
+            FrameSender(endpoint, *WHO) as sender,
+        ):
+            assert alien.send(make(), wait_s=2)
+            assert sender.send(make(camera="cam9"), wait_s=2)
+            assert until(lambda: receiver.receive() is None and receiver.rejected == 2)
+            assert sender.send(make(), wait_s=2) and receiver.wait(2)
+            assert isinstance(receiver.receive(), Frame)
+
+    def test_a_storm_of_rubbish_does_not_hide_a_frame(self, endpoint: str) -> None:
+        rng = random.Random(0)
+        rubbish = [[rng.randbytes(rng.randrange(200)) for _ in range(rng.randrange(1, 90))] for _ in range(100)]
+        header, body = encode_frame(make(), *WHO, 0)
+        assert body is not None
+        with FrameReceiver(endpoint) as receiver:
+            done = threading.Event()
+            storm = threading.Thread(target=send_raw, args=(endpoint, [*rubbish, [header, body.tobytes()]], done))
+            storm.start()
+            got: list[Any] = []
+            assert until(lambda: (frame := receiver.receive()) is not None and (got.append(frame) or True))
+            done.set()
+            storm.join(5)
+            assert isinstance(got[0], Frame)
+            assert receiver.rejected == 100
+
+    @pytest.mark.parametrize(
+        ("change", "complaint"),
+        [
+            ({"v": 99}, "protocol version"),
+            ({"size": [64, 49]}, "is not uint8 of shape"),
+            ({"size": [16385, 48]}, "size"),
+            ({"size": [0, 0]}, "size"),
+            ({"size": [64.0, 48]}, "size"),
+            ({"shape": [1 << 40, 1 << 40, 3]}, "out of bounds"),
+            ({"shape": [48, 64, 4]}, "needs 12288 bytes"),
+            ({"dtype": "O"}, "dtype"),
+            ({"pixel_format": "RGB8"}, "pixel format"),
+            ({"pixel_format": "Mono8"}, "is not uint8 of shape"),
+            ({"camera": 5}, "camera"),
+            ({"camera": "x" * 5000}, "camera"),
+            ({"frame": -1}, "frame"),
+            ({"frame": True}, "frame"),
+            ({"exposed_ns": 1.5}, "exposed_ns"),
+            ({"exposed_from": "guess"}, "exposed_from"),
+            ({"counters": [1, 2, 3]}, "counters"),
+            ({"counters": [1, 2, 3, -1]}, "counters"),
+            ({"binning": [0, 1]}, "binning"),
+            ({"flip": []}, "flip"),
+            ({"video": ["a", "b"]}, "video"),
+            ({"tick": "1"}, "tick"),
+            ({"node_epoch": None}, "node_epoch"),
+        ],
+    )
+    def test_a_header_that_lies_is_refused(self, change: dict[str, Any], complaint: str) -> None:
+        header, body = encode_frame(make(), *WHO, 0)
+        assert body is not None
+        message = codec.unpack(header) | change
+        with pytest.raises(ProtocolError, match=complaint):
+            decode_frame([codec.pack(message), body.tobytes()], 0)
+
+    def test_points_of_the_wrong_shape_are_refused(self) -> None:
+        header, _ = encode_frame(replace(make(), image=None, points=Keypoints(np.zeros((2, 2)), np.zeros(2))), *WHO, 0)
+        message = codec.unpack(header)
+        for change in ({"points": np.zeros((3, 2))}, {"points": np.zeros((2, 3))}, {"points": 5}, {"confidence": None}):
+            with pytest.raises(ProtocolError, match="points"):
+                decode_frame([codec.pack(message | change)], 0)
+
+    @settings(max_examples=300, deadline=None)
+    @given(data=st.data())
+    def test_no_bytes_whatever_do_more_than_be_refused(self, data: st.DataObject) -> None:
+        """Noise, cut and twisted messages, and maps of any content raise ProtocolError or give a frame."""
+        header, body = encode_frame(make(), *WHO, 0)
+        assert body is not None
+        kind = data.draw(st.sampled_from(["noise", "twisted", "map"]))
+        if kind == "noise":
+            parts = data.draw(st.lists(st.binary(max_size=300), max_size=4))
+        elif kind == "twisted":
+            twisted = bytearray(header)
+            for _ in range(data.draw(st.integers(1, 4))):
+                twisted[data.draw(st.integers(0, len(twisted) - 1))] = data.draw(st.integers(0, 255))
+            cut = data.draw(st.integers(0, len(twisted)))
+            parts = [bytes(twisted[:cut] if data.draw(st.booleans()) else twisted), body.tobytes()]
+        else:
+            value = st.recursive(
+                st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+                lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+                max_leaves=8,
+            )
+            message = codec.unpack(header)
+            for key in data.draw(st.lists(st.sampled_from(sorted(message)), min_size=1, max_size=3)):
+                message[key] = data.draw(value)
+            parts = [msgpack.packb(message), body.tobytes()]
+        try:
+            got = decode_frame(parts, 0)
+        except ProtocolError as error:
+            assert "\n" not in str(error)
+        else:
+            assert isinstance(got, EndOfFrames) or got.image is None or got.image.nbytes == body.nbytes
+
+
+class TestPoses:
+    def test_topics_arrive_apart_and_in_order(self, tmp_path: Path) -> None:
+        endpoint = f"ipc://{tmp_path}/poses"
+        with (
+            PosePublisher(endpoint) as publisher,
+            PoseSubscriber(endpoint, (wire.POSES,)) as poses,
+            PoseSubscriber(endpoint) as both,
+        ):
+            assert until(lambda: publisher.send(wire.META, b"m") or both.receive() is not None)
+            assert until(lambda: publisher.send(wire.POSES, b"first") or poses.receive() is not None)
+            while both.receive(0.1) is not None:
+                pass
+            while poses.receive(0.1) is not None:
+                pass
+            for number in range(20):
+                publisher.send(wire.POSES, b"%d" % number)
+            publisher.send(wire.META, b"meta")
+            assert [poses.receive(2) for _ in range(20)] == [(wire.POSES, b"%d" % number) for number in range(20)]
+            assert poses.receive() is None
+            assert until(lambda: both.socket.poll(0))
+            time.sleep(0.1)
+            assert both.newest() == {wire.POSES: b"19", wire.META: b"meta"}
+
+    def test_publishing_never_waits_for_a_slow_listener(self, tmp_path: Path) -> None:
+        endpoint = f"ipc://{tmp_path}/poses"
+        with PosePublisher(endpoint, hwm=5) as publisher, PoseSubscriber(endpoint, hwm=5) as slow:
+            assert until(lambda: publisher.send(wire.POSES, b"x") or slow.receive() is not None)
+            start = time.monotonic()
+            for _ in range(2000):
+                publisher.send(wire.POSES, bytes(5000))
+            assert time.monotonic() - start < 2
+
+
+class TestRecording:
+    def test_nothing_is_lost_that_was_taken(self, tmp_path: Path) -> None:
+        endpoint = f"ipc://{tmp_path}/record"
+        with RecordSender(endpoint, hwm=50) as sender:
+            assert not sender.send([b"nobody is there"])
+            with RecordReceiver(endpoint, hwm=50) as receiver:
+                assert until(lambda: sender.send([b"a", b"0"]))
+                time.sleep(0.1)
+                taken = 1 + sum(sender.send([b"a", b"%d" % number, bytes(20_000)]) for number in range(1, 400))
+                assert taken < 400, "a recorder that stands still is noticed"
+                got = []
+                while (parts := receiver.receive(0.2)) is not None:
+                    got.append(bytes(parts[1]))
+                assert len(got) == taken
+                assert sender.send([b"a", b"room again"], wait_s=2)
+
+    def test_what_is_queued_may_leave_before_the_end(self, tmp_path: Path) -> None:
+        endpoint = f"ipc://{tmp_path}/record"
+        with RecordReceiver(endpoint) as receiver:
+            sender = RecordSender(endpoint)
+            assert until(lambda: sender.send([b"0"]))
+            for number in range(1, 300):
+                assert sender.send([b"%d" % number], wait_s=2)
+            sender.close(linger_s=3)
+            got = [bytes(receiver.receive(2)[0]) for _ in range(300)]  # type: ignore[index]
+            assert got == [b"%d" % number for number in range(300)]
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        "endpoint", ["tcp://127.0.0.1:5555", "tcp://localhost:5555", "tcp://[::1]:5555", "ipc:///tmp/a", "inproc://a"]
+    )
+    def test_this_host_may_be_bound(self, endpoint: str) -> None:
+        check_bindable(endpoint)
+
+    @pytest.mark.parametrize(
+        "endpoint",
+        ["tcp://*:5555", "tcp://0.0.0.0:5555", "tcp://192.168.0.7:5555", "tcp://eth0:1", "udp://127.0.0.1:1", "", "x"],
+    )
+    def test_anything_else_is_refused_in_one_line(self, endpoint: str) -> None:
+        with pytest.raises(ConfigError, match="open to other hosts") as error:
+            FrameReceiver(endpoint)
+        assert "\n" not in str(error.value)
+
+    def test_a_port_in_use_is_one_line(self) -> None:
+        with FrameReceiver("tcp://127.0.0.1:*") as receiver:
+            assert receiver.endpoint.startswith("tcp://127.0.0.1:")
+            with pytest.raises(ConfigError, match="in use"):
+                PosePublisher(receiver.endpoint)
+            with FrameSender(receiver.endpoint, *WHO) as sender:
+                assert sender.send(make(), wait_s=2) and receiver.wait(2)
+
+    def test_a_path_that_is_too_long_or_not_there_is_one_line(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="longer than"):
+            FrameReceiver(f"ipc://{tmp_path}/{'x' * 200}")
+        with pytest.raises(ConfigError, match="No such file"):
+            FrameReceiver(f"ipc://{tmp_path}/missing/frames")
+
+    def test_a_bound_ipc_address_is_not_stolen(self, endpoint: str) -> None:
+        with FrameReceiver(endpoint) as receiver, FrameSender(endpoint, *WHO) as sender:
+            with pytest.raises(ConfigError, match="in use"):
+                FrameReceiver(endpoint)
+            assert sender.send(make(), wait_s=2) and receiver.wait(2)
+        with FrameReceiver(endpoint):
+            pass
+
+    def test_nor_from_a_program_that_knows_no_lock(self, endpoint: str) -> None:
+        with zmq.Context.instance().socket(zmq.PULL) as alien:
+            alien.bind(endpoint)
+            with pytest.raises(ConfigError, match="in use"):
+                FrameReceiver(endpoint)
+
+    @pytest.mark.process
+    def test_the_address_of_a_killed_engine_is_taken_over(self, endpoint: str) -> None:
+        program = (
+            "import sys, time; from capture.wire import FrameReceiver;"
+            "r = FrameReceiver(sys.argv[1]); print('up', flush=True); time.sleep(60)"
+        )
+        child = subprocess.Popen([sys.executable, "-c", program, endpoint], stdout=subprocess.PIPE, text=True)
+        try:
+            assert child.stdout is not None and child.stdout.readline() == "up\n"
+            with pytest.raises(ConfigError, match="in use"):
+                FrameReceiver(endpoint)
+            with FrameSender(endpoint, *WHO) as sender:
+                assert until(lambda: sender.send(make()))
+                child.send_signal(signal.SIGKILL)
+                child.wait(10)
+                with FrameReceiver(endpoint) as receiver:
+                    assert until(lambda: sender.send(make(seq=77)))
+                    assert receiver.wait(2)
+                    assert isinstance(receiver.receive(), Frame)
+        finally:
+            child.kill()
+            child.wait(10)
+            if child.stdout:
+                child.stdout.close()
