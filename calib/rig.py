@@ -156,7 +156,11 @@ class Rig:
         return working_point(self.cameras, None if distance is None else float(distance))
 
     def arrays(self) -> RigArrays:
-        """The rig for the solvers, float64."""
+        """The rig for the solvers, float64; the same object each time."""
+        return self._arrays
+
+    @cached_property
+    def _arrays(self) -> RigArrays:
         origin, unit = self.working
         poses = []
         for camera in self.cameras:

@@ -117,7 +117,8 @@ class TestForeignFiles:
         document = {
             f"cam_{i}": {
                 "name": camera.name, "size": list(camera.size), "matrix": camera.K.tolist(),
-                "distortions": [0.1] + [0] * 4, "rotation": camera.rvec.tolist(), "translation": (camera.t / 10).tolist(),
+                "distortions": [0.1] + [0] * 4, "rotation": camera.rvec.tolist(),
+                "translation": (camera.t / 10).tolist(),
             }
             for i, camera in enumerate(rig.cameras)
         }  # fmt: skip
