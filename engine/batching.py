@@ -206,5 +206,8 @@ class _Node:
     def _reshape(self) -> bool:
         """From one picture to one picture, row by row: then the first axis may be copied."""
         shape, before = self._values(1), self.shapes.get(self.node.input[0], [-1])
-        copies_zero = not self.attributes.get("allowzero", 0)
-        return shape is not None and copies_zero and len(shape) > 0 and shape[0] == 1 and before[0] == 1
+        if shape is None or self.attributes.get("allowzero", 0) or not shape or before[0] != 1:
+            return False
+        if shape[0] == -1:
+            return min(before) > 0 and min(shape[1:], default=1) > 0 and np.prod(before[1:]) == np.prod(shape[1:])
+        return shape[0] in (0, 1)

@@ -102,13 +102,14 @@ def compose(located: LocatedModel, n_views: int, batch: int | None = 1) -> Graph
     composer.network_nodes()
     composer.decode()
     composer.geometry()
-    return _finished(composer.model(), located.document, n_views, batch)
+    return _finished(composer.model(), located, n_views, batch)
 
 
-def _finished(proto: onnx.ModelProto, document: ModelDocument, n_views: int, batch: int | None) -> Graph:
+def _finished(proto: onnx.ModelProto, located: LocatedModel, n_views: int, batch: int | None) -> Graph:
     data = proto.SerializeToString(deterministic=True)
     names = tuple(value.name for value in proto.graph.input), tuple(value.name for value in proto.graph.output)
-    return Graph(data, hashlib.sha256(data).hexdigest()[:16], document, n_views, batch, *names, precision(proto))
+    graph_hash = hashlib.sha256(data).hexdigest()[:16]
+    return Graph(data, graph_hash, located.document, n_views, batch, *names, precision(located.proto))
 
 
 def precision(proto: onnx.ModelProto) -> str:
@@ -197,8 +198,11 @@ def _joinable(located: LocatedModel) -> onnx.ModelProto:
 def _same_operator(node: onnx.NodeProto, opset: int) -> bool:
     if node.domain not in ("", "ai.onnx"):
         return True
-    then = onnx.defs.get_schema(node.op_type, opset).since_version
-    return then == onnx.defs.get_schema(node.op_type, MIN_OPSET).since_version
+    try:
+        then = onnx.defs.get_schema(node.op_type, opset).since_version
+        return then == onnx.defs.get_schema(node.op_type, MIN_OPSET).since_version
+    except onnx.defs.SchemaError:
+        return False
 
 
 def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
