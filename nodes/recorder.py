@@ -40,7 +40,7 @@ from rigpose.stamps import now_ns
 log = logging.getLogger(__name__)
 
 EVENT, HEALTH = b"event", b"health"
-QUEUE_MESSAGES = 64
+QUEUE_MESSAGES = 16
 """Messages that wait at each connection: at most so many pictures of each camera are in memory."""
 BEHIND_S = 1.0
 HEALTH_S = 1.0

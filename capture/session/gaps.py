@@ -56,11 +56,11 @@ class Gaps:
         return missing
 
     def by_node(self) -> dict[str, int]:
-        """Missing messages of each node, all its starts together."""
+        """Missing messages of each node that has any, all its starts together."""
         lost: Counter[str] = Counter()
         for sequence in self._sequences.values():
             lost[sequence.node] += sequence.lost - sequence.late
-        return dict(lost)
+        return {node: missing for node, missing in lost.items() if missing}
 
     @property
     def total(self) -> int:

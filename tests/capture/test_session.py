@@ -152,7 +152,7 @@ class TestRoundTrip:
         assert SessionReader(writer.path).summary() is None
         recording = writer.close()
         writer.add_summary({"schema": 1, "recording": recording})
-        assert SessionReader(writer.path).summary()["recording"]["closed"] is True
+        assert (SessionReader(writer.path).summary() or {})["recording"]["closed"] is True
 
     def test_meta_completes_what_the_start_did_not_know(self, tmp_path):
         with SessionWriter(tmp_path, "rig", SessionInfo(session_id="s", rig=rig_document(ring(2)))) as writer:
@@ -310,6 +310,7 @@ RECORDING = textwrap.dedent(
 def killed(tmp_path):
     """A session whose process was killed with SIGKILL in the middle, and the last set that it had kept."""
     process = subprocess.Popen([sys.executable, "-c", RECORDING, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     try:
         path = Path(process.stdout.readline().strip())
         for line in process.stdout:

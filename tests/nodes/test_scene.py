@@ -156,13 +156,13 @@ class TestSurroundings:
     def test_up_is_z_on_a_floor_and_else_what_the_cameras_call_up(self):
         rig = ring(4)
         np.testing.assert_array_equal(scene.up_of(on_floor(rig)), (0, 0, 1))
-        sideways = Rig(
-            [look_at(f"c{i}", c, (0, 0, 0), 1400.0, up=(0, -1, 0)) for i, c in enumerate(([3000, 0, 0], [0, 0, 3000]))]
-        )
+        cameras = (look_at(f"c{i}", center, (0, 0, 0), 1400.0, up=(0, -1, 0)) for i, center in enumerate(centers))
+        sideways = Rig(tuple(cameras))
         np.testing.assert_allclose(scene.up_of(sideways), (0, -1, 0), atol=1e-9)
 
     def test_the_floor_lies_below_subject_and_cameras(self):
         still = scene.surroundings(on_floor(ring(4)), STANDING_MM)
+        assert still.floor is not None
         ends = still.floor.points
         assert (ends[:, 2] == 0).all()
         centers = still.corners_mm[:, 0, :2]
@@ -249,9 +249,10 @@ class TestViewpoint:
 
     def test_facing_follows_left_and_right(self):
         up = np.array([0.0, 0, 1])
-        np.testing.assert_allclose(facing([(subject(STANDING_MM), COCO17)], up), (0, 1, 0), atol=0.02)
-        turned = STANDING_MM * (-1, -1, 1)
-        np.testing.assert_allclose(facing([(subject(turned), COCO17)], up), (0, -1, 0), atol=0.02)
+        for points, forward in ((STANDING_MM, (0, 1, 0)), (STANDING_MM * (-1, -1, 1), (0, -1, 0))):
+            found = facing([(subject(points), COCO17)], up)
+            assert found is not None
+            np.testing.assert_allclose(found, forward, atol=0.02)
         assert facing([], up) is None
         assert facing([(subject(np.full((17, 3), np.nan)), COCO17)], up) is None
 

@@ -79,7 +79,9 @@ class TestPicture:
     def draw(self, session: Path, tmp_path: Path, **arguments) -> np.ndarray:
         png = tmp_path / "pose.png"
         assert viewer.view(session, png=png, **arguments) == 0
-        return cv2.imread(str(png))
+        image = cv2.imread(str(png))
+        assert image is not None
+        return image
 
     def test_skeleton_cameras_and_floor_are_there_and_right_side_up(self, session, tmp_path, no_display):
         image = self.draw(session, tmp_path, set_index=16, size=(960, 720))
@@ -260,8 +262,7 @@ class TestLive:
             assert process.returncode == 0, out
         finally:
             process.kill()
-            process.wait()
-            process.stdout.close()
+            process.communicate()
             server.close()
             run_dir.remove()
 
