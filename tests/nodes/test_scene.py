@@ -156,6 +156,7 @@ class TestSurroundings:
     def test_up_is_z_on_a_floor_and_else_what_the_cameras_call_up(self):
         rig = ring(4)
         np.testing.assert_array_equal(scene.up_of(on_floor(rig)), (0, 0, 1))
+        centers = ((3000, 0, 0), (0, 0, 3000))
         cameras = (look_at(f"c{i}", center, (0, 0, 0), 1400.0, up=(0, -1, 0)) for i, center in enumerate(centers))
         sideways = Rig(tuple(cameras))
         np.testing.assert_allclose(scene.up_of(sideways), (0, -1, 0), atol=1e-9)
