@@ -83,7 +83,10 @@ def keep_first_axis(shape: onnx.TensorProto, name: str) -> onnx.TensorProto:
 
 def _shapes(network: onnx.ModelProto) -> dict[str, list[int]]:
     """Shapes of values, -1 for a side that is not known."""
-    inferred = onnx.shape_inference.infer_shapes(network).graph
+    try:
+        inferred = onnx.shape_inference.infer_shapes(network).graph
+    except onnx.shape_inference.InferenceError:
+        inferred = network.graph  # then what is not declared counts as dependent
     shapes = {weight.name: list(weight.dims) for weight in inferred.initializer}
     for value in (*inferred.input, *inferred.output, *inferred.value_info):
         tensor = value.type.tensor_type

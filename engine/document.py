@@ -242,7 +242,7 @@ def find_model(argument: str | Path) -> LocatedModel:
     from engine import zoo
 
     path = Path(argument).expanduser()
-    if path.suffix.lower() not in (".onnx", ".yaml", ".yml") and not path.exists():
+    if path.suffix.lower() not in (".onnx", ".yaml", ".yml") and not path.is_file():
         if path.suffix or len(path.parts) > 1:
             raise ConfigError(
                 path, "no such file", "give an .onnx file, its YAML or a name from: " + ", ".join(zoo.names())

@@ -47,9 +47,9 @@ def build(colours_bgr: Sequence[Sequence[float]], skeleton: Skeleton) -> onnx.Mo
     joints = len(skeleton.joints)
     ideal = np.stack([chroma(colour) for colour in colours_bgr])
     length = np.linalg.norm(ideal, axis=1)
-    direction = ideal / length[:, None]
-    if len(direction) != joints or length.min() < 0.15:
+    if len(length) != joints or length.min() < 0.15:
         raise ValueError("each joint needs a colour that is not grey")
+    direction = ideal / length[:, None]
     cosine = direction @ direction.T - 2 * np.eye(joints)
     half_angle = np.arccos(np.clip(cosine.max(), -1, 1)) / 2
     # What is nearer to another joint's colour than to this one's counts for nothing.
@@ -86,7 +86,9 @@ def build(colours_bgr: Sequence[Sequence[float]], skeleton: Skeleton) -> onnx.Mo
         helper.make_node("Add", ["relative", "threshold"], ["share"]),
         helper.make_node("Clip", ["share", "zero", "one"], ["mask"]),
         helper.make_node("AveragePool", ["mask"], ["cells"], **half),
-        helper.make_node("AveragePool", ["cells"], ["box"], kernel_shape=[5, 5], pads=[2, 2, 2, 2], count_include_pad=1),
+        helper.make_node(
+            "AveragePool", ["cells"], ["box"], kernel_shape=[5, 5], pads=[2, 2, 2, 2], count_include_pad=1
+        ),
         helper.make_node("AveragePool", ["box"], ["dome"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
         helper.make_node("Mul", ["dome", "gain"], ["heatmap"]),
     ]

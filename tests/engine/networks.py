@@ -107,6 +107,7 @@ def network(content, *, batch=1, opset=17, seed=0, tail=False, weights=0):
         if tail:  # a shape that names all rows at once: it cannot hold for more than one picture
             shape1 = const(f"{name}_rows", np.array([joints, columns], np.int64))
             product = add("Reshape", [product, shape1], f"{name}_one")
+            product = add("Elu", [product], f"{name}_elu")  # or the two shapes would be made one
         return add("Reshape", [product, shape], name), ["N", joints, columns]
 
     if kind == "heatmap":
