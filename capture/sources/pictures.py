@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 MAX_SCANNED = 20_000
 KEY = "source.file"
+_FULL_RANGE = 2
 OutputFormat = Literal["BGR8", "NV12", "Mono8"]
 
 
@@ -83,17 +84,22 @@ class VideoPictures:
     def __init__(self, path: Path, pixel_format: OutputFormat) -> None:
         self.path = path
         self._format = pixel_format
+        self._container: Any = None
+        self.n = 0
         try:
-            self._container: Any = av.open(str(path))
+            self._container = av.open(str(path))
             if not self._container.streams.video:
-                self._container.close()
+                self.close()
                 raise ConfigError(path, f"{KEY}: has no video stream", "name a file that holds video")
             self._stream: Any = self._container.streams.video[0]
             self._stream.codec_context.thread_count = 1
             self._scan()
             self._rewind(0)
             first = next(self._frames, None)
-        except (av.error.FFmpegError, EOFError) as error:
+        except av.error.EOFError:
+            first = None
+        except av.error.FFmpegError as error:
+            self.close()
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise ConfigError(
                 path, f"{KEY}: cannot be read as video: {reason}", "play it with ffplay; record or copy it again"
@@ -239,8 +245,8 @@ class VideoPictures:
         width, height = frame.width, frame.height
         if self._format == "Mono8":
             return frame.to_ndarray(format="gray")
-        if self._format == "NV12" and frame.format.name not in ("yuv420p", "yuvj420p"):
-            return frame.to_ndarray(format="nv12")
+        if self._format == "NV12" and (frame.format.name != "yuv420p" or frame.color_range == _FULL_RANGE):
+            return nv12_of(frame.to_ndarray(format="bgr24"))  # NV12 is of limited range here
         image = self._pool.take()
         if image.shape[1] != width or image.size * 2 != width * height * (3 if self._format == "NV12" else 6):
             raise RigposeError(
@@ -284,7 +290,19 @@ class VideoPictures:
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
+
+
+def nv12_of(bgr: np.ndarray) -> np.ndarray:
+    """A BGR picture of even size as NV12."""
+    height, width = bgr.shape[:2]
+    planar = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
+    u, v = planar[height:].reshape(2, height // 2, width // 2)
+    image = np.empty_like(planar)
+    image[:height] = planar[:height]
+    cv2.merge([u, v], image[height:].reshape(height // 2, width // 2, 2))
+    return image
 
 
 class ImagePictures:
@@ -316,12 +334,7 @@ class ImagePictures:
             log.warning("%s: is damaged or has another size than the first image", self._files[index])
             return None
         if self._format == "NV12":
-            planar = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
-            width, height = self.size
-            image = np.empty_like(planar)
-            image[:height] = planar[:height]
-            u, v = planar[height:].reshape(2, height // 2, width // 2)
-            cv2.merge([u, v], image[height:].reshape(height // 2, width // 2, 2))
+            image = nv12_of(image)
         image.flags.writeable = False
         return image
 
