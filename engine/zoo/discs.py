@@ -31,13 +31,13 @@ _GAIN = 2.0  # a disc that fills half of the filters is seen for sure
 _MIN_SCORE = 0.25
 
 
-def chroma(colour_bgr: Sequence[float]) -> np.ndarray:
+def chroma(colour_bgr: Sequence[float] | np.ndarray) -> np.ndarray:
     """A colour's direction away from grey, relative to its brightness."""
     colour = np.asarray(colour_bgr, dtype=np.float64)
     return (colour - colour.mean()) / (colour.max() + _DARK)
 
 
-def build(colours_bgr: Sequence[Sequence[float]], skeleton: Skeleton) -> onnx.ModelProto:
+def build(colours_bgr: Sequence[Sequence[float]] | np.ndarray, skeleton: Skeleton) -> onnx.ModelProto:
     """The network for these colours, one a joint.
 
     Args:
