@@ -17,7 +17,7 @@ import numpy as np
 def main() -> None:
     answers = sys.stdout
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        from aniposelib.cameras import Camera, CameraGroup
+        from aniposelib.cameras import Camera, CameraGroup  # type: ignore[import-not-found]
 
         work = np.load(sys.argv[1])
         group = CameraGroup(

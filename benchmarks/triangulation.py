@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -56,7 +57,12 @@ def make_work(rig: Rig, frames: int, seed: int = 0) -> dict[str, np.ndarray]:
             angle = rng.uniform(0, 2 * np.pi)
             hard[frame, rng.integers(n_views), joint] += OUTLIER_PX * np.array([np.cos(angle), np.sin(angle)])
     hard[rng.uniform(size=hard.shape[:-1]) < 0.1] = np.nan
-    return {"truth": truth, "clean": clean, "hard": hard, "confidence": rng.uniform(0.4, 1, clean.shape[:-1])}
+    confidence = rng.uniform(0.4, 1, clean.shape[:-1])
+    return {"truth": truth, "clean": clean, "hard": hard, "confidence": confidence, "ones": np.ones_like(confidence)}
+
+
+PEERS = {"plain": "triangulate", "robust": "triangulate_ransac"}
+CHUNKS = 4
 
 
 class Bench:
@@ -70,92 +76,75 @@ class Bench:
         self.rig = make_rig()
         self.work = make_work(self.rig, self.frames)
         self.folder = folder
-        cameras = self.rig.cameras
-        np.savez(
-            folder / "work.npz",
-            clean=self.work["clean"],
-            hard=self.work["hard"],
-            K=[camera.K for camera in cameras],
-            dist=[camera.dist for camera in cameras],
-            rvec=[camera.rvec for camera in cameras],
-            t=[camera.t for camera in cameras],
-        )
+
+    def solve(self, method: str, data: str, frame: int | slice) -> np.ndarray:
+        """Ours: positions of one frame, or of several at once."""
+        px = self.work[data][frame]
+        if method == "plain":
+            return triangulate(px, self.work["ones"][frame], self.rig.arrays())
+        confidence = self.work["confidence"][frame]
+        return triangulate_robust(px, confidence, self.rig.arrays(), sigma_px=SIGMA_PX).position_mm
 
     def run(self) -> Report:
         """Time ours in small interleaved rounds, with the peer's chunks between them."""
-        arrays, confidence = self.rig.arrays(), self.work["confidence"]
-        ones = np.ones_like(confidence)
-        methods = {
-            ("plain", "clean"): lambda px, k: triangulate(px, ones[k], arrays),
-            ("plain", "hard"): lambda px, k: triangulate(px, ones[k], arrays),
-            ("robust", "clean"): lambda px, k: triangulate_robust(px, confidence[k], arrays, sigma_px=SIGMA_PX),
-            ("robust", "hard"): lambda px, k: triangulate_robust(px, confidence[k], arrays, sigma_px=SIGMA_PX),
+        cases = [(method, data) for method in PEERS for data in ("clean", "hard")]
+        calls = {
+            f"{method}, {data}": lambda k, method=method, data=data: self.solve(method, data, k % self.frames)
+            for method, data in cases
         }
-        theirs = {"plain": "triangulate", "robust": "triangulate_ransac"}
-        calls = {}
-        for key, method in methods.items():
-            frames = self.work[key[1]]
-            calls[key] = lambda k, frames=frames, method=method: method(frames[k % self.frames], k % self.frames)
-        chunks = 4
-        times: dict[tuple[str, str], list[np.ndarray]] = {key: [] for key in methods}
-        peer_times: dict[tuple[str, str], list[float]] = {key: [] for key in methods}
-        peer_points: dict[tuple[str, str], list[np.ndarray]] = {key: [] for key in methods}
-        version = ""
-        script = Path(__file__).with_name("_peer_triangulation.py")
-        with PeerProcess(script, [str(self.folder / "work.npz")]) as peer:
-            for chunk in range(chunks):
-                for key, samples in interleaved(calls, self.rounds // chunks).items():
-                    times[key].append(samples)
-                for key in methods:
-                    total = self.frames if key[0] == "plain" else self.slow_frames
-                    start, stop = chunk * total // chunks, (chunk + 1) * total // chunks
-                    out = self.folder / "peer.npy"
-                    answer = peer.ask(method=theirs[key[0]], case=key[1], start=start, stop=stop, out=str(out))
+        times: dict[str, list[np.ndarray]] = {name: [] for name in calls}
+        theirs: dict[str, list[dict]] = {name: [] for name in calls}
+        with PeerProcess(Path(__file__).with_name("_peer_triangulation.py"), [str(self._write_work())]) as peer:
+            for chunk in range(CHUNKS):
+                for name, samples in interleaved(calls, self.rounds // CHUNKS).items():
+                    times[name].append(samples)
+                for method, data in cases:
+                    answer = self._ask(peer, method, data, chunk)
                     if answer is not None:
-                        version = answer["version"]
-                        peer_times[key] += answer["ms"]
-                        peer_points[key].append(np.load(out))
+                        theirs[f"{method}, {data}"].append(answer)
             if peer.problem:
                 self.report.notes.append(peer.problem)
-        if version:
-            self.report.versions["aniposelib"] = version
-        for (method, data), samples in times.items():
-            self._rows(method, data, np.concatenate(samples), peer_times, peer_points, version)
+        for method, data in cases:
+            name = f"{method}, {data}"
+            self._rows(method, data, np.concatenate(times[name]), theirs[name])
         self._more_views()
         return self.report
 
-    def _rows(self, method, data, samples, peer_times, peer_points, version) -> None:  # type: ignore[no-untyped-def]
-        key = (method, data)
-        case = f"{method}, {data}"
-        truth, px = self.work["truth"], self.work[data]
-        name = "aniposelib triangulate" if method == "plain" else "aniposelib triangulate_ransac"
-        has_peer = bool(peer_points[key])
+    def _write_work(self) -> Path:
+        path = self.folder / "work.npz"
+        cameras = self.rig.cameras
+        parameters = {key: np.stack([getattr(camera, key) for camera in cameras]) for key in ("K", "dist", "rvec", "t")}
+        np.savez(path, allow_pickle=False, clean=self.work["clean"], hard=self.work["hard"], **parameters)
+        return path
 
-        def peer(values) -> dict[str, Peer]:  # type: ignore[no-untyped-def]
-            if not has_peer:
+    def _ask(self, peer: PeerProcess, method: str, data: str, chunk: int) -> dict | None:
+        total = self.frames if method == "plain" else self.slow_frames
+        start, stop = chunk * total // CHUNKS, (chunk + 1) * total // CHUNKS
+        out = self.folder / "peer.npy"
+        answer = peer.ask(method=PEERS[method], case=data, start=start, stop=stop, out=str(out))
+        return None if answer is None else {**answer, "points": np.load(out)}
+
+    def _rows(self, method: str, data: str, samples: np.ndarray, theirs: list[dict]) -> None:
+        case, truth = f"{method}, {data}", self.work["truth"]
+
+        def peer(values: Sequence[float] | float) -> dict[str, Peer]:
+            if not theirs:
                 return {}
             value, spread, _ = summarise(values)
-            return {name: Peer(value=value, spread=spread, version=version)}
+            return {f"aniposelib {PEERS[method]}": Peer(value=value, spread=spread, version=theirs[0]["version"])}
 
-        self.report.add(case, "time", "ms a frame", samples, peers=peer(peer_times[key]))
-        if method == "plain":
-            found = triangulate(px, np.ones(px.shape[:-1]), self.rig.arrays())
-        else:
-            found = triangulate_robust(px, self.work["confidence"], self.rig.arrays(), sigma_px=SIGMA_PX).position_mm
-        errors = np.linalg.norm(found - truth, axis=-1)
-        their_errors = np.zeros((0, JOINTS))
-        if has_peer:
-            theirs = np.concatenate(peer_points[key])
-            their_errors = np.linalg.norm(theirs - truth[: len(theirs)], axis=-1)
-            # The same frames for both, also where the peer was too slow for all.
-            errors = errors[: len(theirs)]
-        for metric, q in (("error p50", 50), ("error p95", 95), ("error p99", 99)):
-            ours = float(np.nanpercentile(errors, q))
-            peers = peer(float(np.nanpercentile(their_errors, q))) if has_peer else {}
-            self.report.add(case, metric, "mm", ours, peers=peers, n=int(np.isfinite(errors).sum()))
-        solved = 100 * float(np.isfinite(errors).mean())
-        peers = peer(100 * float(np.isfinite(their_errors).mean())) if has_peer else {}
-        self.report.add(case, "solved", "% of joints", solved, better="higher", peers=peers, n=errors.size)
+        self.report.add(case, "time", "ms a frame", samples, peers=peer([ms for part in theirs for ms in part["ms"]]))
+        # The same frames for both, also where the peer was too slow for all.
+        found = np.concatenate([part["points"] for part in theirs]) if theirs else np.full_like(truth, np.nan)
+        errors = np.linalg.norm(self.solve(method, data, slice(0, len(found))) - truth[: len(found)], axis=-1)
+        their_errors = np.linalg.norm(found - truth[: len(found)], axis=-1)
+        for q in (50, 95, 99):
+            value, other = np.nanpercentile(errors, q), np.nanpercentile(their_errors, q) if theirs else np.nan
+            self.report.add(case, f"error p{q}", "mm", float(value), peers=peer(float(other)), n=errors.size)
+        solved, other = 100 * np.isfinite(errors).mean(), 100 * np.isfinite(their_errors).mean()
+        self.report.add(
+            case, "solved", "% of joints", float(solved), better="higher", peers=peer(float(other)), n=errors.size
+        )
 
     def _more_views(self) -> None:
         """How the robust mode grows with the rig."""
@@ -163,12 +152,11 @@ class Bench:
         for n_views in (2, 8, 12):
             rig = make_rig(n_views) if n_views > 2 else make_rig(4).select(["cam0", "cam1"])
             work = make_work(rig, 50)
-            arrays = rig.arrays()
-            calls[n_views] = lambda k, work=work, arrays=arrays: triangulate_robust(
-                work["hard"][k % 50], work["confidence"][k % 50], arrays, sigma_px=SIGMA_PX
+            calls[f"robust, hard, {n_views} views"] = lambda k, work=work, rig=rig: triangulate_robust(
+                work["hard"][k % 50], work["confidence"][k % 50], rig.arrays(), sigma_px=SIGMA_PX
             )
-        for n_views, samples in interleaved(calls, self.rounds // 10).items():
-            self.report.add(f"robust, hard, {n_views} views", "time", "ms a frame", samples)
+        for name, samples in interleaved(calls, self.rounds // 10).items():
+            self.report.add(name, "time", "ms a frame", samples)
 
 
 def main(argv: list[str] | None = None) -> int:

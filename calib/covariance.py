@@ -24,7 +24,7 @@ def normal_covariance(
         rig: Constants.
         xy: (2, V, N) reprojected, normalised.
         depth: (V, N) in units.
-        derivative: Of the lens there, from `Prepared.distort`.
+        derivative: Of the lens there, from `Prepared.distort_with_derivative`.
         per_sigma: (V, N) 1/sigma in raw px; 0 = the view does not count.
     """
     fx, fy = rig.focal * (per_sigma / depth)
@@ -80,7 +80,7 @@ def covariance(
         camera = prepared.seen_from(position)
         xy = camera[:2] / camera[2]
         per_sigma = np.where(used, 1 / sigma, 0.0)
-        six = normal_covariance(prepared, xy, camera[2], prepared.distort(xy)[1], per_sigma)
+        six = normal_covariance(prepared, xy, camera[2], prepared.distort_with_derivative(xy)[1], per_sigma)
         behind = (used & ~(camera[2] > 0)).any(axis=0)
     six = np.where((used.sum(axis=0) >= 2) & ~behind, six, np.nan)
     return six[[0, 1, 2, 1, 3, 4, 2, 4, 5]].T.reshape(*lead, joints, 3, 3)

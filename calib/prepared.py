@@ -19,6 +19,7 @@ _FLATTEST = 0.05
 _RIDGE = 1e-6
 _START_DEGREES = (2, 4, 6)
 _TANGENT_DEGREE = 3
+_ISOTROPIC = 0.2
 _GOAL_PX = 0.05
 
 # The symmetric 3x3 normal matrix travels as xx xy xz yy yz zz, its right-hand side behind it.
@@ -107,6 +108,7 @@ class Prepared:
         self._inverse_tangent: list[np.ndarray] | None = None
         self.steps = 0
         self.folds = False
+        self.isotropic = True
         if self.straight:
             return
         # Principal points lie near the middle, so this grid covers the pictures and a little more.
@@ -117,6 +119,14 @@ class Prepared:
         bent = self._narrow(exact)
         good = np.isfinite(exact).all(axis=0)
         self.folds = not bool(good.all())
+        _, across, slope, r2 = self._bend(np.where(good, bent, 0.0))
+        stretch = np.abs(1 + slope * r2 / across)
+        if self.is_fisheye is not None:
+            # d angle / d tan, over angle / tan.
+            tan2 = (exact * exact).sum(axis=0)
+            tan = np.sqrt(tan2) + 1e-12
+            stretch = stretch * np.where(self.is_fisheye, tan / ((1 + tan2) * np.arctan(tan)), 1.0)
+        self.isotropic = bool(np.nanmax(np.abs(np.log(stretch))) < _ISOTROPIC)
         for steps in range(1 if self.folds else 0, 9):
             for degree in _START_DEGREES:
                 self.steps = steps
@@ -202,8 +212,14 @@ class Prepared:
             magnified = magnified * np.where(self.is_fisheye, np.cos(np.minimum(angle, 1.553)) / np.sqrt(widened), 1.0)
         return xy, self.scale_px * magnified
 
-    def distort(self, xy: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
-        """Raw px (2, V, N) of normalised xy, and the lens's symmetric 2x2 derivative xx, xy, yy there.
+    def distort(self, xy: np.ndarray) -> np.ndarray:
+        """Raw px (2, V, N) of normalised xy."""
+        return self._to_px(xy if self.straight else self._bend(self._narrow(xy))[0])
+
+    def distort_with_derivative(
+        self, xy: np.ndarray
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
+        """`distort`, and the lens's symmetric 2x2 derivative xx, xy, yy there.
 
         The derivative, (V, N) each and ``None`` for one that is the identity, is that of the distorted
         after the normalised point. The shares of tangential, prism and tilt terms are left out; they
@@ -349,14 +365,28 @@ def solve_views(rig: Prepared, factors: np.ndarray) -> np.ndarray:
     return _solution(rows[:24].reshape(4, 6, -1), rows[24:27], rows[27:])
 
 
+def solve_and_invert(rig: Prepared, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`solve_views` of the first half of the factors, and the inverses (6, N) of the second's matrices."""
+    rows = rig.operands @ factors
+    adjugate, determinant = _adjugate(rows[:24].reshape(4, 6, -1), rows[24:27])
+    adjugate /= determinant
+    half = factors.shape[-1] // 2
+    return _apply(adjugate[:, :half], rows[27:, :half]), adjugate[:, half:]
+
+
 def _solution(operands: np.ndarray, first: np.ndarray, right: np.ndarray) -> np.ndarray:
     adjugate, determinant = _adjugate(operands, first)
-    full = np.take(adjugate, _FULL, axis=0).reshape(3, 3, -1)
+    point = _apply(adjugate, right)
+    point /= determinant
+    return point
+
+
+def _apply(symmetric: np.ndarray, right: np.ndarray) -> np.ndarray:
+    full = np.take(symmetric, _FULL, axis=0).reshape(3, 3, -1)
     full *= right
     point = full[:, 0]
     point += full[:, 1]
     point += full[:, 2]
-    point /= determinant
     return point
 
 

@@ -18,12 +18,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from calib.covariance import normal_covariance
-from calib.prepared import Prepared, prepare, solve3, solve_views
+from calib.prepared import Prepared, prepare, solve3, solve_and_invert, solve_views
 from calib.rig import RigArrays
 
 GATE = 4.0
 """Sigmas beyond which a view does not count."""
-_DOUBT = 2.5
+_DOUBT = 3.0
 _SLACK = 1.5
 _MATRIX = np.array((0, 1, 2, 1, 3, 4, 2, 4, 5))
 _MAX_PAIRS_VIEWS = 16
@@ -85,8 +85,7 @@ def _doubted(
 
     The best hypothesis is refined with soft weights, so that no view is lost at the edge of the gate.
     """
-    position = _hypotheses(rig, factors, xy, per_sigma, gate2)
-    squared, depth = _residual2(rig, position, xy, per_sigma)
+    squared, depth = _hypotheses(rig, factors, xy, per_sigma, gate2)
     soft = np.maximum(1 - squared / gate2, 0.0)
     soft *= soft
     soft *= strength
@@ -96,8 +95,10 @@ def _doubted(
     return position, squared, depth
 
 
-def _hypotheses(rig: Prepared, factors: np.ndarray, xy: np.ndarray, per_sigma: np.ndarray, gate2: float) -> np.ndarray:
-    """(3, N) the point among all hypotheses that all views like best."""
+def _hypotheses(
+    rig: Prepared, factors: np.ndarray, xy: np.ndarray, per_sigma: np.ndarray, gate2: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared residuals and depths (V, N) of the point, among all hypotheses, that all views like best."""
     n = xy.shape[-1]
     subsets = _subsets(rig.n_views)
     points = solve3((rig.hypotheses(subsets) @ factors).reshape(9, -1))
@@ -107,14 +108,15 @@ def _hypotheses(rig: Prepared, factors: np.ndarray, xy: np.ndarray, per_sigma: n
     error -= xy[:, :, None]
     error *= per_sigma[:, None]
     error *= error
-    loss = error[0]
-    loss += error[1]
-    # Bounded: r2 g2 / (r2 + g2) goes to the squared gate. Behind a camera costs the gate, too.
-    loss /= loss + gate2
-    loss[depth <= 1e-6] = 1.0
-    loss *= per_sigma[:, None] > 0
-    best = loss.sum(axis=0).argmin(axis=0)
-    return points.reshape(3, len(subsets), n)[:, best, np.arange(n)]
+    squared = error[0]
+    squared += error[1]
+    squared[depth <= 1e-6] = np.inf
+    # Bounded: 1 - g2 / (r2 + g2) goes to one, also for a view that has the point behind it.
+    loss = squared + gate2
+    np.divide(-gate2, loss, out=loss)
+    best = np.add.reduce(loss).argmin(axis=0)
+    joints = np.arange(n)
+    return squared[:, best, joints], depth[:, best, joints]
 
 
 def triangulate_robust(
@@ -219,14 +221,30 @@ def _solve(
             )
     used = squared <= gate2
     used &= seen
+    per_depth = 1 / (depth * depth)
     hard = used * strength
-    hard /= depth * depth
-    position = solve_views(rig, rig.factors(xy, hard))
-
-    camera = rig.seen_from(position)
-    depth = camera[2]
-    projected = camera[:2] / depth
-    away, derivative = rig.distort(projected)
+    hard *= per_depth
+    if rig.isotropic:
+        # The matrix that the covariance needs differs by the confidences alone: both in one product.
+        n = px.shape[-1]
+        weights = np.empty((rig.n_views, 2 * n))
+        weights[:, :n] = hard
+        np.multiply(per_sigma, per_sigma, out=weights[:, n:])
+        weights[:, n:] *= per_depth
+        weights[:, n:] *= used
+        factors = rig.factors(np.concatenate([xy, xy], axis=-1), weights)
+        position, variances = solve_and_invert(rig, factors)
+        variances *= rig.unit * rig.unit
+        camera = rig.seen_from(position)
+        depth = camera[2]
+        away = rig.distort(camera[:2] / depth)
+    else:
+        position = solve_views(rig, rig.factors(xy, hard))
+        camera = rig.seen_from(position)
+        depth = camera[2]
+        projected = camera[:2] / depth
+        away, derivative = rig.distort_with_derivative(projected)
+        variances = normal_covariance(rig, projected, depth, derivative, used / sigma)
     away -= px
     away *= away
     residual = np.sqrt(away[0] + away[1])
@@ -238,5 +256,4 @@ def _solve(
     ok &= ~np.logical_or.reduce(wrong)
     used &= ok
     residual[behind | absent] = np.nan
-    variances = normal_covariance(rig, projected, depth, derivative, used / sigma)
     return position, variances, used, residual, ok
