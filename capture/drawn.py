@@ -61,7 +61,7 @@ _DIST = (-0.12, 0.06, 0.0006, -0.0004, 0.0)
 
 def _hues(n: int) -> UInt8[np.ndarray, "n 3"]:
     """Colours at equal angles and distance in the chroma plane, for that is what survives 4:2:0."""
-    # In steps of four hues, so that joints next to each other in the order are far apart in hue.
+    # In steps of four hues: joints that follow each other differ much.
     angles = 2 * np.pi * ((np.arange(n) * 4) % n) / n
     cb, cr = CHROMA * np.cos(angles), CHROMA * np.sin(angles)
     bgr = np.stack([1.772 * cb, -0.344136 * cb - 0.714136 * cr, 1.402 * cr], axis=-1)

