@@ -58,7 +58,7 @@ class Gaps:
     def by_node(self) -> dict[str, int]:
         """Missing messages of each node that has any, all its starts together."""
         lost: Counter[str] = Counter()
-        for sequence in self._sequences.values():
+        for sequence in list(self._sequences.values()):  # other threads ask while one adds
             lost[sequence.node] += sequence.lost - sequence.late
         return {node: missing for node, missing in lost.items() if missing}
 

@@ -424,3 +424,26 @@ class TestErrors:
     def test_a_rig_document_that_is_none(self):
         with pytest.raises(ConfigError, match="is not the document of a rig"):
             rig_from_document({"cameras": [{"name": "a"}]})
+
+
+class TestOldSchemas:
+    """Sessions that older versions wrote stay readable: these files were committed and never change."""
+
+    def test_schema_1(self):
+        reader = SessionReader(Path(__file__).parent / "sessions" / "schema1")
+        assert reader.info.schema_ == 1 and reader.info.subject == "M12" and reader.info.model == {"id": "stick"}
+        assert reader.closed and reader.recording()["lost"] == 0
+        assert [pose.set_index for pose in reader.poses()] == [0, 1, 2]
+        (subject,) = reader.pose(2).subjects
+        np.testing.assert_allclose(subject.position_mm[:9], stride(2.0)[:9], atol=1e-3)
+        assert np.isnan(subject.position_mm[9]).all()
+        assert reader.rig().calibration_id == ring(4).calibration_id and reader.rig().metadata["world"] == "floor"
+        assert reader.skeletons()[subject.skeleton].joints[9] == "left_wrist"
+        stamps = list(reader.stamps())
+        assert [(s["camera"], s["video_file"], s["video_frame_index"]) for s in stamps[-2:]] == [
+            ("cam0", "cam0.mp4", 2),
+            ("cam1", "/data/cam1.mp4", 2),
+        ]
+        assert len(decoded(reader.path / "cam0.mp4")) == 3
+        assert {"lamp"} <= {event["name"] for event in reader.events()}
+        assert reader.summary() == {"schema": 1, "sets": 3}
