@@ -19,6 +19,7 @@ NET_INPUT = "net_input"
 HEAD_IN = "head_in"
 OUTPUTS = ("points2d", "confidence", "points3d", "residual_px")
 _MIN_IR = 8
+_MAX_BYTES = 2_000_000_000
 _BGR_TO_GRAY = np.array([[0.114], [0.587], [0.299]], dtype=np.float32)
 
 
@@ -314,6 +315,10 @@ class Composer:
 
     def model(self) -> onnx.ModelProto:
         """All that was collected."""
+        if sum(len(weight.raw_data) for weight in self.weights.values()) > _MAX_BYTES:
+            raise ConfigError(
+                self.located.path, "has more than 2 GB of weights, which one graph cannot hold", "use a smaller one"
+            )
         height, width = self.document.input.size[1], self.document.input.size[0]
         inputs = contract_inputs(self.n_views, self.batch, height, width)
         b: int | str = "B" if self.batch is None else self.batch

@@ -12,7 +12,12 @@ from engine.document import METADATA_KEY, ModelDocument, find_model
 
 SIZE = (48, 64)  # width, height
 JOINTS = 5
-TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
+TYPES = {
+    "uint8": TensorProto.UINT8,
+    "int32": TensorProto.INT32,
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+}
 
 
 def document(kind="heatmap", *, joints=JOINTS, input=None, output=None, **keys):
@@ -71,11 +76,11 @@ def network(content, *, batch=1, opset=17, seed=0, tail=False, weights=0):
         ), out
 
     x = "picture"
-    if spec["dtype"] == "uint8":
+    if spec["dtype"] in ("uint8", "int32"):
         x = add("Cast", [x], "cast", to=TensorProto.FLOAT)
     if nhwc:
         x = add("Transpose", [x], "planes", perm=[0, 3, 1, 2])
-    if spec["dtype"] == "uint8" or spec.get("raw"):
+    if spec["dtype"] in ("uint8", "int32"):
         x = add("Div", [x, const("full", np.array(255, real))], "unit")
     x = conv((x, channels), 8, "conv1", 3, 2)
     x = (add("Relu", [x[0]], "relu1"), 8)
@@ -139,7 +144,6 @@ def save(folder, content, proto, name="net"):
     """Write a network with its document in the metadata, and find it."""
     content = json.loads(json.dumps(content))
     content["output"].pop("columns", None)
-    content["input"].pop("raw", None)
     helper.set_model_props(proto, {METADATA_KEY: ModelDocument.model_validate(content).to_json()})
     path = folder / f"{name}.onnx"
     onnx.save(proto, path)

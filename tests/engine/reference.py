@@ -27,8 +27,10 @@ def seen_by_network(crop, spec):
     else:
         pixels = SWAP[spec.colour](crop).astype(np.float64)
     pixels = (pixels * spec.scale - np.array(spec.mean)) / np.array(spec.std)
+    if spec.dtype in ("uint8", "int32"):
+        pixels = np.round(pixels)
     if spec.dtype == "uint8":
-        pixels = np.clip(np.round(pixels), 0, 255)
+        pixels = np.clip(pixels, 0, 255)
     if spec.layout == "NCHW":
         pixels = pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(pixels[None].astype(spec.dtype))

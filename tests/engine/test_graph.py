@@ -67,6 +67,8 @@ KINDS = {
     "heatmap of logits, from the centre": {"kind": "heatmap", "output": {"score": "logit", "half_pixel": False}},
     "heatmap of grey": {"kind": "heatmap", "input": {"colour": "GRAY", "mean": 127, "std": 60}},
     "heatmap of grey bytes": {"kind": "heatmap", "input": {"colour": "GRAY", "dtype": "uint8", "layout": "NHWC"}},
+    "heatmap of bytes, stretched": {"kind": "heatmap", "input": {"dtype": "uint8", "scale": 1.4, "mean": 30}},
+    "heatmap of whole numbers": {"kind": "heatmap", "input": {"dtype": "int32", "layout": "NHWC"}},
     "heatmap_offset": {"output": {"score": "logit"}, "input": {"scale": 1 / 255}},
     "heatmap_offset NHWC": {"kind": "heatmap_offset", "input": {"layout": "NHWC", "scale": 1 / 255}},
     "simcc": {"input": {"mean": [123.7, 116.3, 103.5], "std": [58.4, 57.1, 57.4]}},
@@ -123,8 +125,9 @@ class TestEveryKindOfNetwork:
         for name in OUTPUTS:
             np.testing.assert_allclose(together[name], np.concatenate([one[name] for one in single]), atol=1e-3)
 
-    def test_any_number_of_subjects_where_the_network_allows_it(self, tmp_path):
-        located = networks.model(tmp_path, "heatmap", batch="N")
+    @pytest.mark.parametrize("network_batch", ["N", 1])
+    def test_any_number_of_subjects_where_the_network_allows_it(self, tmp_path, network_batch):
+        located = networks.model(tmp_path, "heatmap", batch=network_batch)
         rig, crops, affine = scene(located)
         runtime = create(compose(located, VIEWS, batch=None), threads=1)
         one = reference.feeds(rig, crops, affine)
@@ -147,6 +150,11 @@ class TestBatchOfOne:
         nodes = onnx.load_from_string(compose(located, 8).proto_bytes).graph.node
         assert sum(node.op_type == "Conv" for node in nodes) == 2
         assert sum(node.op_type == "Elu" for node in nodes) == 8
+
+    def test_any_number_is_refused_where_a_part_needs_to_know_it(self, tmp_path):
+        located = networks.model(tmp_path, "keypoints", batch=1, tail=True)
+        with pytest.raises(ConfigError, match="has its batch fixed at one"):
+            compose(located, 4, batch=None)
 
     def test_another_fixed_batch_is_refused(self, tmp_path):
         located = networks.model(tmp_path, "heatmap", batch=3)
