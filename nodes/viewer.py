@@ -36,7 +36,9 @@ from rigpose.program import run
 log = logging.getLogger(__name__)
 
 SIZE = (1280, 960)
-TURN_S = 1 / 60
+TURN_S, LONGEST_TURN_S = 1 / 60, 0.1
+CPU_SHARE = 0.35
+"""Of one core, which drawing takes at most."""
 STALE_S = 0.5
 GOOD_SHARE = 0.7
 DRAW_LIMIT_S = 120
@@ -234,6 +236,7 @@ def play(
         canvas.set_scene(rig, skeletons, best, around=joints_of(samples))
         player = Player(reader, first, paused=set_index is not None or time_s is not None)
         canvas.on_keys(player.pause, player.back, player.forward)
+        pace = Pace()
         for pose in player:
             canvas.show(pose)
             assert canvas.scene is not None
@@ -241,10 +244,23 @@ def play(
             canvas.write(picture.caption(reader, pose, player.index, start_ns, set_time_ns(pose), canvas.scene))
             if not canvas.turn():
                 break
-            time.sleep(TURN_S)
+            pace.wait()
     finally:
         canvas.close()
     return int(ExitCode.OK)
+
+
+class Pace:
+    """Sixty turns a second, or fewer where drawing without a graphics card would take the engine's cores."""
+
+    def __init__(self) -> None:
+        self._wall_s, self._cpu_s = time.monotonic(), time.process_time()
+
+    def wait(self) -> None:
+        """Wait for the next turn."""
+        wall_s, cpu_s = time.monotonic() - self._wall_s, time.process_time() - self._cpu_s
+        time.sleep(min(max(TURN_S - wall_s, cpu_s / CPU_SHARE - wall_s, 0.0), LONGEST_TURN_S))
+        self._wall_s, self._cpu_s = time.monotonic(), time.process_time()
 
 
 class Player:
@@ -352,18 +368,18 @@ class Live:
         with self.control as control, PoseSubscriber(self._run_dir.endpoint("poses"), hwm=20) as subscriber:
             control.running()
             try:
+                pace = Pace()
                 while not control.stop_requested.is_set():
-                    began = time.monotonic()
                     self._hear(subscriber)
                     if not self._show():
                         log.info("the window was closed")
                         break
-                    if began >= next_look:
-                        next_look = began + 1.0
+                    if time.monotonic() >= next_look:
+                        next_look = time.monotonic() + 1.0
                         if not self._supervised and not self._run_dir.is_running:
                             log.info("the rig has ended")
                             break
-                    time.sleep(max(0.0, TURN_S - (time.monotonic() - began)))
+                    pace.wait()
             finally:
                 if self._canvas is not None:
                     self._canvas.close()
