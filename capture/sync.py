@@ -4,7 +4,8 @@ Frames with a tick (a trigger, or the schedule of the rig) are grouped by it. Fr
 grouped on the exposure clock: a grid of the common period follows the mean phase of all cameras, and
 a frame belongs to the nearest line of it. Each camera's own phase against the grid is followed too,
 and it changes line only when all cameras come nearer to each other by a fifth of a period that way:
-a camera half-way between two lines does not jitter from set to set, and clocks may drift apart.
+a camera half-way between two lines does not jitter from set to set, and clocks may drift apart. Where
+some cameras have ticks and others run freely, the lines are the ticks.
 
 A set leaves when nothing more can come to it. For a camera that is so as soon as its frame is there,
 or a later one (frames of one camera arrive in order), or the camera has ended or is absent; live also
@@ -33,7 +34,7 @@ Kind = Literal["trigger", "software"]
 @dataclass(slots=True)
 class _OpenSet:
     first_ns: int
-    kind: Kind
+    kind: Kind = "trigger"
     frames: dict[str, Frame] = field(default_factory=dict)
 
 
@@ -103,6 +104,7 @@ class Synchroniser:
         self._open: dict[int, _OpenSet] = {}
         self._left: int | None = None
         self._phase_ns: float | None = None
+        self._has_ticks = False
 
     def add(self, frame: Frame) -> None:
         """Take a frame; its ``received_ns`` counts for the deadline."""
@@ -115,9 +117,10 @@ class Synchroniser:
                 self._begin(camera)
             camera.epoch = frame.node_epoch
         tick = frame.tick
-        kind: Kind = "trigger"
         if tick is None:
-            tick, kind = self._grid_tick(camera, frame), "software"
+            tick = self._grid_tick(camera, frame)
+        else:
+            self._phase_ns, self._has_ticks = float(frame.exposed_ns - tick * self.period_ns), True
         camera.absent = False
         camera.missed = 0
         camera.last_seq = max(camera.last_seq, frame.seq)
@@ -128,11 +131,13 @@ class Synchroniser:
             return
         group = self._open.get(tick)
         if group is None:
-            group = self._open[tick] = _OpenSet(frame.received_ns or clock_ns(), kind)
+            group = self._open[tick] = _OpenSet(frame.received_ns or clock_ns())
         if frame.camera in group.frames:
             self.skipped[frame.camera]["superseded"] += 1
             return
         group.frames[frame.camera] = frame
+        if frame.tick is None:
+            group.kind = "software"
         camera.pending += 1
 
     def take(self, now_ns: int) -> list[FrameSet]:
@@ -210,7 +215,8 @@ class Synchroniser:
             camera.phase += self._slip(camera)
         tick = round(elapsed - camera.phase)
         camera.phase += _FOLLOW_CAMERA * (elapsed - tick - camera.phase)
-        self._phase_ns += _FOLLOW_GRID * (elapsed - tick) * self.period_ns
+        if not self._has_ticks:
+            self._phase_ns += _FOLLOW_GRID * (elapsed - tick) * self.period_ns
         return tick
 
     def _slip(self, camera: _Camera) -> int:
@@ -221,6 +227,8 @@ class Synchroniser:
             for state in self._state.values()
             if state is not camera and state.phase is not None and not state.absent and not state.ended
         ]
+        if self._has_ticks:
+            others.append(0.0)
         if not others:
             return 0
         low, high = min(others), max(others)
