@@ -41,6 +41,14 @@ def versions() -> dict[str, str]:
     return {"rigpose": __version__, "python": platform.python_version(), "host": platform.node()}
 
 
+def leave() -> None:
+    """The last thing that a process does with sockets: what was sent leaves before it ends.
+
+    Without this, Python ends while the last messages still wait in the process.
+    """
+    zmq.Context.instance().destroy()
+
+
 class NodeControl:
     """A node's end of the control channel; its own thread owns the socket.
 

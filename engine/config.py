@@ -259,7 +259,11 @@ def load_system(path: Path, *, data: Path | None = None, assignments: Iterable[s
     for name, section in config.cameras.items():
         source = check(section.source, f"{path}: cameras.{name}.source", path.resolve().parent)
         cameras[name] = section.model_copy(update={"source": source.model_dump(mode="json", exclude_unset=True)})
-    return config.model_copy(update={"cameras": cameras})
+    engine = config.engine
+    if engine.model is not None and Path(engine.model).suffix:
+        # A file; a name without one is the zoo's.
+        engine = engine.model_copy(update={"model": str(path.resolve().parent / Path(engine.model).expanduser())})
+    return config.model_copy(update={"cameras": cameras, "engine": engine})
 
 
 def write_config(config: SystemConfig, path: Path) -> None:

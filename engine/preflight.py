@@ -14,10 +14,14 @@ DEFAULT_RATE = 30.0
 
 def _facts(config: SystemConfig, where: object) -> dict[str, Facts]:
     """What each camera node's source tells without opening a device."""
-    return {
-        name: check(section.source, f"{where}: cameras.{name}.source").facts()
-        for name, section in config.cameras.items()
-    }
+    facts = {}
+    for name, section in config.cameras.items():
+        key = f"{where}: cameras.{name}.source"
+        try:
+            facts[name] = check(section.source, key).facts()
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error.where}", error.what, error.remedy) from None
+    return facts
 
 
 def complete_rate(config: SystemConfig, where: object) -> SystemConfig:

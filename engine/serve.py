@@ -23,7 +23,7 @@ import cv2
 
 from calib.quality import Verdict, judge
 from calib.rig import Rig, read_rig
-from capture.control import NodeControl, new_epoch
+from capture.control import NodeControl, leave, new_epoch
 from capture.frame import FrameSet
 from capture.rundir import RunDirectory, new_session_id
 from capture.session.document import rig_document
@@ -49,6 +49,9 @@ from rigpose.stamps import now_ns
 log = logging.getLogger(__name__)
 
 META_S = 1.0
+META_UNHEARD_S = 0.05
+LISTENER_WAIT_S = 10.0
+LAST_READ_S = 0.3
 POLL_S = 0.05
 LOSSLESS_SLOTS = 2
 LOSSLESS_PAUSE_S = 0.001
@@ -191,8 +194,9 @@ class Engine:
         with self.control as control:
             solver.start()
             publisher.start()
-            control.running()
             try:
+                self._await_listener(control)
+                control.running()
                 self._receive_all()
             except KeyboardInterrupt:
                 log.info("stopped by Ctrl-C")
@@ -207,6 +211,17 @@ class Engine:
         if self._failure is not None:
             raise self._failure
         return int(ExitCode.OK)
+
+    def _await_listener(self, control: NodeControl) -> None:
+        """Take no frame before launch hears what is published: its ledger must not miss a pose."""
+        if not control.supervised:
+            return
+        control.state = "ready"
+        end = time.monotonic() + LISTENER_WAIT_S
+        while not control.started.wait(0.02) and not control.stop_requested.is_set() and not self._stopping.is_set():
+            if time.monotonic() > end:
+                log.warning("launch does not hear the poses; going on without it")
+                return
 
     def _tell(self, event: str, text: str, **data: Any) -> None:
         log.warning(text)
@@ -272,6 +287,7 @@ class Engine:
     def _solve_all(self) -> None:
         pipeline = self.pipeline
         pipeline.on_warning = partial(self._tell, "tracker")
+        answered = 0
         while not self._stopping.is_set():
             frames = self._mailbox.take(POLL_S)
             if frames is None:
@@ -285,8 +301,8 @@ class Engine:
                 self.account.skipped(frames, "stopping")
                 raise
             self._solved.put((frames, pose_set))
-            limit = self.config.sets
-            if limit is not None and pose_set.set_index + 1 >= limit:
+            answered += pose_set.status == "ok"
+            if self.config.sets is not None and answered >= self.config.sets:
                 self._stopping.set()
                 return
             # The check of the track waits for a pause between two sets.
@@ -303,10 +319,10 @@ class Engine:
             next_meta = 0.0
             while True:
                 if time.monotonic() >= next_meta:
-                    next_meta = time.monotonic() + META_S
+                    next_meta = time.monotonic() + (META_S if self.control.state == "running" else META_UNHEARD_S)
                     meta = codec.pack(self._meta(meta_seq))
                     publisher.send(META, meta)
-                    if recorder is not None:
+                    if recorder is not None and self.control.state != "ready":
                         self._to_recorder(recorder, META, meta)
                     meta_seq += 1
                 try:
@@ -333,6 +349,8 @@ class Engine:
                 if recorder is not None:
                     self._to_recorder(recorder, POSES, payload)
         finally:
+            # A subscriber drops what it has not read yet the moment its publisher goes away.
+            time.sleep(LAST_READ_S)
             publisher.close(1.0)
             if recorder is not None:
                 recorder.close(RECORD_WAIT_S)
@@ -402,7 +420,10 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     if options.supervised:
         end_with_parent(engine.control.stop_requested.set)
-        return engine.main()
+        try:
+            return engine.main()
+        finally:
+            leave()
     run_dir = run_dir.update(clock={"start_ns": now_ns(), "period_ns": round(1e9 / config.rate)})
     log.info(
         "ready; start each camera: python -m nodes.camera %s --name NAME --run-dir %s", options.config, run_dir.path
@@ -410,6 +431,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return engine.main()
     finally:
+        leave()
         run_dir.remove()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import cv2
 
-from capture.control import NodeControl, new_epoch
+from capture.control import NodeControl, leave, new_epoch
 from capture.frame import Counters, EndOfFrames, Frame
 from capture.rundir import RunDirectory
 from capture.sources.base import Source, StartClock, create
@@ -224,7 +224,10 @@ def main(arguments: list[str] | None = None) -> int:
     node = CameraNode(options.name, config, run_dir, supervised=options.supervised)
     if options.supervised:
         end_with_parent(node.control.stop_requested.set)
-    return node.main()
+    try:
+        return node.main()
+    finally:
+        leave()
 
 
 if __name__ == "__main__":

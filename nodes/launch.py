@@ -15,7 +15,7 @@ from typing import Any
 
 from capture.control import ControlServer, NodeReport
 from capture.rundir import RunDirectory, new_session_id
-from capture.wire import POSES, PoseSubscriber, RecordSender
+from capture.wire import META, POSES, PoseSubscriber, RecordSender
 from engine.config import SystemConfig, load_system, write_config
 from engine.document import find_model
 from engine.preflight import check_sizes, complete_rate
@@ -70,7 +70,7 @@ class Launch:
         self._config_file = run_dir.path / "config.yaml"
         write_config(config, self._config_file)
         self._server = ControlServer(run_dir.endpoint("control"), run_dir.session_id)
-        self._poses = PoseSubscriber(run_dir.endpoint("poses"), (POSES,), hwm=0)
+        self._poses = PoseSubscriber(run_dir.endpoint("poses"), (POSES, META), hwm=0)
         self._recorder = RecordSender(run_dir.endpoint("record")) if config.record.enabled else None
         self._supervisor = Supervisor(run_dir.path, config.restart, self._died, self._failed)
         self._current: dict[str, NodeReport] = {}
@@ -194,13 +194,23 @@ class Launch:
                 self._recording = report.counters.get("recording")
             elif kind == "heartbeat" and report.kind == "camera" and report.state == "ready" and self._start_ns:
                 self._server.start(report, self._start_ns)  # it came back: it joins at the current tick
-        while (message_ := self._poses.receive()) is not None:
+        while (received := self._poses.receive()) is not None:
+            topic, payload = received
             try:
-                message = codec.unpack(message_[1])
-                self.tally.add(from_message(message), message["node_epoch"], message["seq"])
+                message = codec.unpack(payload)
+                if topic == POSES:
+                    self.tally.add(from_message(message), message["node_epoch"], message["seq"])
+                else:
+                    codec.check_header(message)
+                    self._engine_is_heard(message["node_epoch"])
             except ProtocolError as error:
                 self._rejected += 1
                 log.warning("a pose message was refused: %s", error)
+
+    def _engine_is_heard(self, epoch: str) -> None:
+        report = self._server.reports.get(epoch)
+        if report is not None and report.state == "ready":
+            self._server.start(report, now_ns())
 
     def _event(self, name: str, text: str, source: str, at_ns: int) -> None:
         log.info("%s: %s", source, text or name)

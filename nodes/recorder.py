@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from calib.rig import Rig
-from capture.control import NodeControl, new_epoch
+from capture.control import NodeControl, leave, new_epoch
 from capture.frame import Frame
 from capture.rundir import RunDirectory
 from capture.session import Gaps, SessionInfo, SessionWriter, rig_document
@@ -32,6 +32,7 @@ from rigpose import codec
 from rigpose.config import load
 from rigpose.errors import ConfigError, ExitCode, ProtocolError, RigposeError
 from rigpose.logs import log_to
+from rigpose.parent import end_with_parent
 from rigpose.pose import from_message
 from rigpose.program import run
 from rigpose.skeleton import Skeleton
@@ -366,7 +367,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     recorder = Recorder(SessionWriter(config.record.to, config.name, info), run_dir, supervised=options.supervised)
     _stop_on_signals(recorder.control.stop_requested)
-    return recorder.main()
+    if options.supervised:
+        end_with_parent(recorder.control.stop_requested.set)
+    try:
+        return recorder.main()
+    finally:
+        leave()
 
 
 if __name__ == "__main__":

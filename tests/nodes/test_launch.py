@@ -1,0 +1,310 @@
+"""A rig, started as a user starts it: real processes, real sockets, a recording that was drawn."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+
+from capture.drawn import draw_recording
+from capture.rundir import RunDirectory
+from capture.session import SessionReader
+from rigpose.summary import Summary
+
+pytestmark = pytest.mark.process
+FRAMES = 60
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recording") / "drawn"
+    draw_recording(folder, frames=FRAMES)
+    return folder
+
+
+class Rig:
+    """A rig in a folder of its own, and what its processes said."""
+
+    def __init__(self, folder: Path, drawn: Path, run: Path) -> None:
+        self.folder, self.drawn, self.run = folder, drawn, run
+        self.summary_file = folder / "summary.json"
+        self.process: subprocess.Popen[str] | None = None
+
+    def config(self, **changes: Any) -> Path:
+        document: dict[str, Any] = {
+            "version": 1,
+            "name": "test",
+            "rig": {"file": str(self.drawn / "rig.toml")},
+            "cameras": {
+                f"cam{i}": {"source": {"kind": "video", "file": str(self.drawn / f"cam{i}.mp4")}} for i in range(1, 5)
+            },
+            "engine": {"model": "discs"},
+            "record": {"to": "recordings"},
+            **changes,
+        }
+        file = self.folder / "rig.yaml"
+        file.write_text(yaml.safe_dump(document))
+        return file
+
+    def start(self, *arguments: str, **changes: Any) -> subprocess.Popen[str]:
+        command = [
+            sys.executable, "-m", "nodes", "launch", str(self.config(**changes)), "--viewer", "none",
+            "--summary", str(self.summary_file), *arguments,
+        ]  # fmt: skip
+        environment = {**os.environ, "RIGPOSE_RUN": str(self.run)}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        return self.process
+
+    def end(self, seconds: float = 60) -> tuple[int, str, str]:
+        assert self.process is not None
+        out, err = self.process.communicate(timeout=seconds)
+        return self.process.returncode, out, err
+
+    def summary(self) -> Summary:
+        return Summary.model_validate_json(self.summary_file.read_text())
+
+    def status(self) -> dict[str, Any]:
+        for run in self.run.glob("*/status.json"):
+            return dict(json.loads(run.read_text()))
+        return {"summary": {"sets": 0}, "nodes": {}}
+
+    def until(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 30) -> dict[str, Any]:
+        end = time.monotonic() + seconds
+        while not condition(status := self.status()):
+            assert self.process is not None and self.process.poll() is None, self.end()
+            assert time.monotonic() < end, f"not within {seconds} s: {status['nodes']}"
+            time.sleep(0.05)
+        return status
+
+    def kill(self, node: str) -> int:
+        pid = int(self.status()["nodes"][node]["pid"])
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    @property
+    def session(self) -> SessionReader:
+        (folder,) = (self.folder / "recordings").iterdir()
+        return SessionReader(folder)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, drawn: Path, short_folder: Path) -> Iterator[Rig]:
+    result = Rig(tmp_path, drawn, short_folder)
+    yield result
+    if result.process is not None and result.process.poll() is None:
+        result.process.kill()
+        result.process.communicate()
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="rp") as folder:
+        yield Path(folder)
+
+
+def balanced(summary: Summary) -> None:
+    for name, camera in summary.cameras.items():
+        assert camera.balanced, (name, camera)
+    assert not summary.notes
+
+
+def test_lossless_every_frame_becomes_a_pose_and_the_truth_is_met(rig: Rig, drawn: Path) -> None:
+    rig.start("--lossless")
+    code, out, err = rig.end()
+    assert code == 0, err
+    summary = rig.summary()
+    balanced(summary)
+    assert (summary.sets, summary.poses) == (FRAMES, FRAMES)
+    assert all(camera.used == FRAMES for camera in summary.cameras.values())
+    assert summary.joints_solved_share is not None and summary.joints_solved_share > 0.98
+    assert "60 poses in 60 sets" in out
+
+    truth = np.load(drawn / "truth.npz")["position_mm"]
+    session = rig.session
+    assert session.closed and session.n_sets == FRAMES
+    errors = []
+    for pose_set in session.poses():
+        frame = pose_set.video[0]
+        assert frame is not None
+        errors.append(np.linalg.norm(pose_set.subjects[0].position_mm - truth[frame[1]], axis=-1))
+    error_mm = np.array(errors)
+    assert np.nanmedian(error_mm) < 5 and np.nanpercentile(error_mm, 95) < 30
+
+
+def test_live_the_schedule_is_kept_and_a_loop_ends_at_the_sets_asked_for(rig: Rig) -> None:
+    rig.start("--sets", "100", "--rate", "25")
+    code, _, err = rig.end()
+    assert code == 0, err
+    summary = rig.summary()
+    balanced(summary)
+    assert summary.sets == 100 and summary.fps == pytest.approx(25, rel=0.1)
+    assert summary.exposed_from == "schedule" and summary.latency_ms["exposed_to_published"].n == 100
+    assert summary.sync.kind == "trigger" and summary.sync.spread_ms.max == 0
+
+
+def test_more_than_the_machine_can_do_the_newest_set_wins(rig: Rig) -> None:
+    # The finder's tiles make each set cost several runs of the network: nothing is found in them.
+    rig.start("--seconds", "4", "--rate", "200", "--set", "engine.tracker.found_share=1", "--set",
+              "engine.tracker.max_residual_sigma=1e-6", "--set", "engine.finder={kind: tiles, tiles: 4}")  # fmt: skip
+    code, _, err = rig.end()
+    assert code == 0, err
+    summary = rig.summary()
+    balanced(summary)
+    assert sum(camera.skipped.superseded for camera in summary.cameras.values()) > 0
+    assert summary.lag_frames.max is not None and summary.lag_frames.max <= 3
+
+
+def test_a_killed_camera_is_missed_named_and_used_again(rig: Rig) -> None:
+    rig.start("--seconds", "9")
+    rig.until(lambda s: s["summary"]["sets"] > 20)
+    rig.kill("cam2")
+    rig.until(lambda s: s["nodes"]["cam2"]["deaths"] == 1 and s["nodes"]["cam2"]["state"] == "running")
+    code, _, err = rig.end()
+    assert code == 0, err
+    summary = rig.summary()
+    balanced(summary)
+    assert summary.cameras["cam2"].lost_upstream > 0, "the schedule went on without it"
+    assert summary.cameras["cam1"].used > summary.cameras["cam2"].used
+    sets = list(rig.session.poses())
+    without = [s for s in sets if s.missing == ("cam2",)]
+    assert without and all(s.subjects and s.subjects[0].measured.mean() > 0.5 for s in without[3:])
+    assert all((s.subjects[0].views & 2 == 0).all() for s in without if s.subjects), "its bit stands nowhere"
+    assert not sets[-1].missing, "it is used again"
+    assert {e["name"] for e in rig.session.events()} >= {"node_died", "camera_silent", "camera_back"}
+
+
+def test_a_killed_engine_comes_back_and_the_cameras_count_meanwhile(rig: Rig) -> None:
+    rig.start("--seconds", "10")
+    rig.until(lambda s: s["summary"]["sets"] > 20)
+    rig.kill("engine")
+    before = rig.until(lambda s: s["nodes"]["engine"]["deaths"] == 1)["summary"]["sets"]
+    rig.until(lambda s: s["summary"]["sets"] > before + 10)
+    code, _, err = rig.end()
+    assert code == 0, err
+    summary = rig.summary()
+    for camera in summary.cameras.values():
+        assert camera.balanced and camera.skipped.queue_full > 0
+    assert summary.nodes["engine"]["restarts"] == 1
+
+
+def test_ctrl_c_ends_in_order_with_summary_and_closed_recording(rig: Rig) -> None:
+    process = rig.start("--seconds", "60")
+    rig.until(lambda s: s["summary"]["sets"] > 10)
+    process.send_signal(signal.SIGINT)
+    code, _, err = rig.end(20)
+    assert code == 130 and "Traceback" not in err
+    balanced(rig.summary())
+    assert rig.session.closed
+    assert not list(rig.run.glob("*/run.json")), "nobody finds a run that has ended"
+
+
+def test_no_node_outlives_a_launch_that_was_killed(rig: Rig) -> None:
+    process = rig.start("--seconds", "60")
+    status = rig.until(lambda s: s["summary"]["sets"] > 5)
+    pids = [node["pid"] for node in status["nodes"].values()]
+    process.kill()
+    process.communicate()
+    gone, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=15)
+    assert not alive
+    assert rig.session.n_sets >= 5, "what was recorded is readable"
+
+
+def test_another_terminal_finds_the_run(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.start("--seconds", "4")
+    rig.until(lambda s: s["summary"]["sets"] > 5)
+    monkeypatch.setenv("RIGPOSE_RUN", str(rig.run))
+    assert RunDirectory.latest().is_running
+    shown = subprocess.run(
+        [sys.executable, "-m", "nodes", "status", "--once"], capture_output=True, text=True, timeout=20
+    )
+    assert shown.returncode == 0 and "engine" in shown.stdout and "running" in shown.stdout
+    assert rig.end()[0] == 0
+
+
+def test_the_server_side_needs_no_torch(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocker = tmp_path / "blocked"
+    blocker.mkdir()
+    (blocker / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Blocked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'open3d', 'viser', 'openvino'):\n"
+        "            raise ImportError(name + ' is blocked')\n"
+        "sys.meta_path.insert(0, Blocked())\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(blocker))
+    rig.start("--lossless")
+    code, _, err = rig.end()
+    assert code == 0, err
+    assert rig.summary().sets == FRAMES
+
+
+BAD = {
+    "a missing file": ({"rig": {"file": "absent.toml"}}, [], ["absent.toml", "no such"]),
+    "a key that does not exist": ({"engine": {"modle": "discs"}}, [], ["rig.yaml", "engine.modle", "allowed are"]),
+    "a key of the source": (
+        {"cameras": {"cam1": {"source": {"kind": "video", "file": "a.mp4", "speed": 3}}}}, [], ["cameras.cam1", "speed"],
+    ),
+    "a kind of source": ({"cameras": {"cam1": {"source": {"kind": "camcorder"}}}}, [], ["camcorder", "video", "webcam"]),
+    "a video that is not there": (
+        {"cameras": {"cam1": {"source": {"kind": "video", "file": "absent.mp4"}}}}, [], ["cam1", "absent.mp4"],
+    ),
+    "a camera that the rig does not know": (
+        {"cameras": {"cam9": {"source": {"kind": "video", "file": "{drawn}/cam1.mp4"}}}}, [], ["cam9", "cam1, cam2"],
+    ),
+    "a model that is not there": ({}, ["--model", "absent.onnx"], ["absent.onnx"]),
+    "a model that nobody knows": ({}, ["--model", "unheard"], ["unheard", "discs"]),
+    "no model": ({"engine": {}}, [], ["engine.model", "--model"]),
+    "a setting without a value": ({}, ["--set", "engine.threads"], ["--set", "a.b=value"]),
+    "data that is not there": ({}, ["--data", "/absent"], ["/absent"]),
+    "a variable that is not set": ({"rig": {"file": "${data}/rig.toml"}}, [], ["${data}", "--data"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_that_names_file_key_and_remedy(name: str, rig: Rig, drawn: Path) -> None:
+    changes, arguments, words = BAD[name]
+    rig.start(*arguments, **json.loads(json.dumps(changes).replace("{drawn}", str(drawn))))
+    code, out, err = rig.end(20)
+    lines = err.strip().splitlines()
+    assert code == 2, err
+    assert len(lines) == 1 and lines[0].startswith("rigpose: error: ") and out == ""
+    for word in words:
+        assert word in lines[0]
+    assert not rig.summary_file.exists()
+
+
+def test_a_rig_file_without_units_asks_for_them(rig: Rig, drawn: Path) -> None:
+    lines = (drawn / "rig.toml").read_text().splitlines()
+    file = rig.folder / "unitless.toml"
+    file.write_text(
+        "\n".join(line for line in lines if not line.startswith(("units", "format", "schema", "calibration_id")))
+    )
+    rig.start(rig={"file": str(file)})
+    code, _, err = rig.end(20)
+    assert code == 2 and "unitless.toml" in err and "units" in err and len(err.strip().splitlines()) == 1
+
+
+def test_pictures_of_another_size_are_refused_with_the_ways_to_fit(rig: Rig, drawn: Path) -> None:
+    text = (drawn / "rig.toml").read_text().replace("640", "800", 1)
+    (rig.folder / "other.toml").write_text(
+        "\n".join(line for line in text.splitlines() if not line.startswith("calibration_id"))
+    )
+    rig.start(rig={"file": "other.toml"})
+    code, _, err = rig.end(20)
+    assert code == 2 and "letterbox" in err and "cam1" in err and len(err.strip().splitlines()) == 1
