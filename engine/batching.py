@@ -122,7 +122,8 @@ class _Node:
         if data not in self.batched or self._rank(data) < 1 or any(name in self.batched for name in node.input[1:]):
             return False
         if node.op_type in _SPATIAL:
-            return True
+            # Their further outputs are of the whole batch: indices into it, or its statistics.
+            return not any(node.output[1:])
         rule: Callable[[], bool] | None = getattr(self, f"_{node.op_type.lower()}", None)
         if node.op_type in _ALONG_AXIS:
             return self.attributes.get("axis", _ALONG_AXIS[node.op_type]) % self._rank(data) != 0

@@ -140,6 +140,11 @@ class TestPlan:
         assert plan.each == {1, 2, 4}
         assert plan.batched == {"x", "a"}
 
+    def test_indices_into_the_whole_batch_are_dependent(self):
+        graph = network(SAFE["MaxPool"])
+        graph.graph.node[0].output.append("indices")
+        assert batching.plan(graph, "x").each == {0}
+
     def test_a_node_of_a_foreign_domain_is_dependent(self):
         graph = network(SAFE["Relu"])
         graph.graph.node[0].domain = "com.example"
