@@ -46,13 +46,13 @@ class OneEuro:
                 changes nothing.
         """
         measured = np.array(position_mm, dtype=np.float64)
-        seen = np.isfinite(measured).all(axis=-1)
+        seen = np.asarray(np.isfinite(measured).all(axis=-1))
         if self._position is None:
             self._position = np.full_like(measured, np.nan)
             self._velocity = np.zeros_like(measured)
             self._seen_ns = np.zeros(len(measured), dtype=np.int64)
         elapsed_s: np.ndarray = (time_ns - self._seen_ns) / 1e9
-        known: np.ndarray = np.isfinite(self._position[:, 0]) & (elapsed_s <= MAX_GAP_S)
+        known = np.isfinite(self._position[:, 0]) & (elapsed_s <= MAX_GAP_S)
         new = seen & ~known
         going = seen & known & (elapsed_s > 0)
 
