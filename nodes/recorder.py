@@ -280,6 +280,7 @@ def record(run_dir: Path | None, to: Path | None = None, seconds: float | None =
     rig_run = RunDirectory.open(run_dir) if run_dir else RunDirectory.latest()
     stop = threading.Event()
     _stop_on_signals(stop)
+    end = None if seconds is None else time.monotonic() + seconds
     with PoseSubscriber(rig_run.endpoint("poses"), hwm=SUBSCRIBER_MESSAGES) as subscriber:
         early: deque[tuple[bytes, bytes]] = deque(maxlen=SUBSCRIBER_MESSAGES)
         meta = _first_meta(subscriber, early, rig_run, stop)
@@ -291,7 +292,7 @@ def record(run_dir: Path | None, to: Path | None = None, seconds: float | None =
             keeper = Keeper(writer, from_start=False)
             for message in early:
                 keeper.keep(message)
-            _follow(subscriber, keeper, rig_run, stop, None if seconds is None else time.monotonic() + seconds)
+            _follow(subscriber, keeper, rig_run, stop, end)
             kept = writer.close()
     lost = f", {kept['lost']} lost" if kept["lost"] else ""
     print(f"{kept['path']}: {kept['poses']} poses{lost}", flush=True)
