@@ -18,7 +18,7 @@ from capture.control import ControlServer
 from capture.rundir import RunDirectory
 from capture.session import SessionInfo, SessionReader, SessionWriter, rig_document
 from capture.wire import META, POSES, PosePublisher
-from nodes import viewer
+from nodes import playback, viewer
 from nodes.scene import CAMERA_COLOUR, MISSING_COLOUR, SIDE_COLOURS
 from rigpose import codec
 from rigpose.errors import ConfigError, MissingError, RigposeError
@@ -136,23 +136,23 @@ class TestPicture:
 
 class TestChoice:
     def test_the_nearest_set_to_the_middle_with_a_good_pose(self, session):
-        assert viewer.choose(SessionReader(session), None, None) in (17, 23)
+        assert playback.choose(SessionReader(session), None, None) in (17, 23)
 
     @pytest.mark.parametrize(("time_s", "index"), [(0.0, 0), (0.1, 6), (0.324, 19), (0.65, 39)])
     def test_a_time_is_that_of_the_nearest_set(self, session, time_s, index):
-        assert viewer.choose(SessionReader(session), None, time_s) == index
+        assert playback.choose(SessionReader(session), None, time_s) == index
 
     def test_a_time_after_the_end(self, session):
         with pytest.raises(ConfigError, match=r"is over at 9 s \(its last set is at 0.65 s\)"):
-            viewer.choose(SessionReader(session), None, 9.0)
+            playback.choose(SessionReader(session), None, 9.0)
 
     def test_a_set_that_does_not_exist(self, session):
         with pytest.raises(ConfigError, match="has no set 40"):
-            viewer.choose(SessionReader(session), 40, None)
+            playback.choose(SessionReader(session), 40, None)
 
     def test_an_empty_session(self, tmp_path):
         with pytest.raises(RigposeError, match="holds no pose set"):
-            viewer.choose(SessionReader(record(tmp_path, [])), None, None)
+            playback.choose(SessionReader(record(tmp_path, [])), None, None)
 
 
 class TestErrors:
@@ -181,7 +181,7 @@ class TestErrors:
 class TestPlayer:
     def test_it_keeps_the_pace_of_the_recording_and_begins_again(self, tmp_path):
         reader = SessionReader(record(tmp_path, walking(20)))
-        player = viewer.Player(reader)
+        player = playback.Player(reader)
         began, shown = time.monotonic(), []
         for pose in player:
             shown.append((time.monotonic() - began, pose.set_index))
@@ -193,7 +193,7 @@ class TestPlayer:
         assert shown[-1][1] < 19 < len(shown), "it began again half a second after its end"
 
     def test_pause_and_steps(self, tmp_path):
-        player = viewer.Player(SessionReader(record(tmp_path, walking(5))), 2, paused=True)
+        player = playback.Player(SessionReader(record(tmp_path, walking(5))), 2, paused=True)
         turns = iter(player)
         assert [pose.set_index for pose in islice(turns, 3)] == [2, 2, 2]
         player.forward()
