@@ -39,7 +39,7 @@ class Solution:
         used: (..., V, J) bool: views within the gate; all False where not ``ok``.
         residual_px: (..., V, J) of every view that saw the joint, rejected ones too; where the joint is
             not ``ok``, of the best point there is. NaN = not seen or behind.
-        ok: (..., J) bool: at least two views agree.
+        ok: (..., J) bool: at least two views agree, and no other views, as many, agree on another place.
     """
 
     position_mm: Float[np.ndarray, "*lead J 3"]
@@ -80,25 +80,34 @@ def _residual2(
 
 def _doubted(
     rig: Prepared, factors: np.ndarray, xy: np.ndarray, per_sigma: np.ndarray, strength: np.ndarray, gate2: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points of joints whose views disagree, with squared residuals and depths.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Points of joints whose views disagree, with squared residuals and depths, and whether they are contested.
 
-    The best hypothesis is refined with soft weights, so that no view is lost at the edge of the gate.
+    The best hypothesis is refined with soft weights, so that no view is lost at the edge of the gate. It is
+    contested where at least as many views agree on another place, that is, share at most one view with it.
     """
-    squared, depth = _hypotheses(rig, factors, xy, per_sigma, gate2)
+    squared, depth, inside = _hypotheses(rig, factors, xy, per_sigma, gate2)
     soft = np.maximum(1 - squared / gate2, 0.0)
     soft *= soft
     soft *= strength
     soft /= depth * depth
     position = solve_views(rig, rig.factors(xy, soft))
     squared, depth = _residual2(rig, position, xy, per_sigma)
-    return position, squared, depth
+    chosen = (squared <= gate2) & (per_sigma > 0)
+    inside &= (per_sigma > 0)[:, None]
+    rival = np.add.reduce(inside, dtype=np.int8) >= np.add.reduce(chosen, dtype=np.int8)
+    inside &= chosen[:, None]
+    rival &= np.add.reduce(inside, dtype=np.int8) <= 1
+    return position, squared, depth, np.logical_or.reduce(rival)
 
 
 def _hypotheses(
     rig: Prepared, factors: np.ndarray, xy: np.ndarray, per_sigma: np.ndarray, gate2: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Squared residuals and depths (V, N) of the point, among all hypotheses, that all views like best."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the point among all hypotheses that all views like best, squared residuals and depths (V, N).
+
+    And of all hypotheses, which views lie inside the gate, (V, H, N).
+    """
     n = xy.shape[-1]
     subsets = _subsets(rig.n_views)
     points = solve3((rig.hypotheses(subsets) @ factors).reshape(9, -1))
@@ -116,7 +125,7 @@ def _hypotheses(
     np.divide(-gate2, loss, out=loss)
     best = np.add.reduce(loss).argmin(axis=0)
     joints = np.arange(n)
-    return squared[:, best, joints], depth[:, best, joints]
+    return squared[:, best, joints], depth[:, best, joints], squared <= gate2
 
 
 def triangulate_robust(
@@ -137,7 +146,7 @@ def triangulate_robust(
         gate: Residual in sigmas beyond which a view is rejected.
 
     Returns:
-        A `Solution`; nothing is guessed where fewer than two views agree.
+        A `Solution`; nothing is guessed where fewer than two views agree, or as many on another place.
     """
     points = np.asarray(points, dtype=np.float64)
     *lead, n_views, joints = points.shape[:-1]
@@ -212,11 +221,12 @@ def _solve(
     factors = rig.factors(xy, strength * rig.depth0)
     position = solve_views(rig, factors)
     squared, depth = _residual2(rig, position, xy, per_sigma)
+    contested = np.zeros(px.shape[-1], dtype=bool)
     if rig.n_views > 2:
         doubt = np.flatnonzero(np.maximum.reduce(squared) > min(_DOUBT, gate) ** 2)
         if len(doubt):
             of_doubt = [np.take(array, doubt, axis=-1) for array in (factors, xy, per_sigma, strength)]
-            position[:, doubt], squared[:, doubt], depth[:, doubt] = _doubted(
+            position[:, doubt], squared[:, doubt], depth[:, doubt], contested[doubt] = _doubted(
                 rig, of_doubt[0], of_doubt[1], of_doubt[2], of_doubt[3], gate2
             )
     used = squared <= gate2
@@ -254,6 +264,7 @@ def _solve(
     wrong &= used
     ok = np.add.reduce(used) >= 2
     ok &= ~np.logical_or.reduce(wrong)
+    ok &= ~contested
     used &= ok
     residual[behind | absent] = np.nan
     return position, variances, used, residual, ok

@@ -36,7 +36,7 @@ class TestLens:
         arrays = rig_of(name).arrays()
         px = pixels()
         found, _ = Prepared(arrays).undistort(px.transpose(2, 0, 1))
-        exact = lens.undistort_with_steps(px, *arrays[:3], steps=12)
+        exact = lens.undistort_with_steps(px, arrays.K, arrays.dist, arrays.fisheye, 12)
         back = lens.distort(found.transpose(1, 2, 0), *arrays[:3])
         seen = np.isfinite(exact).all(axis=-1)
         assert seen.mean() > 0.6

@@ -77,7 +77,9 @@ class TestTriangulate:
     def test_unseen_views_do_not_count_however_they_are_marked(self):
         rig = ring(4)
         _, px, weight = noisy(rig, 6, 500, 3)
-        three = triangulate(px[:3], weight[:3], RigArrays(*(a[:3] for a in rig.arrays()[:4]), rig.arrays().world))
+        a = rig.arrays()
+        first = RigArrays(a.K[:3], a.dist[:3], a.fisheye[:3], a.Rt[:3], a.world)
+        three = triangulate(px[:3], weight[:3], first)
         nan, zero = px.copy(), weight.copy()
         nan[3] = np.nan
         zero[3] = 0
