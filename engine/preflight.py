@@ -1,9 +1,11 @@
-"""What can be known of a run before its processes start: rates and picture sizes."""
+"""What can be known of a run before its processes start: its rig, rates and picture sizes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from calib.fit import fit_camera
-from calib.rig import Rig
+from calib.rig import Rig, read_rig
 from capture.sources.base import Facts, check
 from capture.views import View, Views
 from engine.config import SystemConfig
@@ -22,6 +24,25 @@ def _facts(config: SystemConfig, where: object) -> dict[str, Facts]:
         except ConfigError as error:
             raise ConfigError(f"{key}: {error.where}", error.what, error.remedy) from None
     return facts
+
+
+def load_rig(config: SystemConfig, where: object = "config") -> Rig:
+    """The config's calibration with exactly the cameras that its sources give, in their order.
+
+    Raises:
+        ConfigError: The file cannot be used, or does not know one of the cameras.
+    """
+    rig = read_rig(config.rig.file, config.rig.units)
+    for name in config.camera_names:
+        if name not in rig.names:
+            raise ConfigError(
+                where, f"key cameras.{name}: {config.rig.file} does not know this camera",
+                f"it knows {', '.join(rig.names)}",
+            )  # fmt: skip
+    rig = rig.select(config.camera_names)
+    if config.rig.world is not None:
+        rig = replace(rig, metadata={**rig.metadata, "world": config.rig.world})
+    return rig
 
 
 def complete_rate(config: SystemConfig, where: object) -> SystemConfig:

@@ -22,7 +22,6 @@ from typing import Any
 import cv2
 
 from calib.quality import Verdict, judge
-from calib.rig import Rig, read_rig
 from capture.control import NodeControl, leave, new_epoch
 from capture.frame import FrameSet
 from capture.rundir import RunDirectory, new_session_id
@@ -37,7 +36,7 @@ from engine.graph import compose
 from engine.intake import Intake
 from engine.mailbox import Mailbox
 from engine.pipeline import Pipeline
-from engine.preflight import complete_rate
+from engine.preflight import complete_rate, load_rig
 from rigpose import codec
 from rigpose.errors import ConfigError, ExitCode, RigposeError, VerdictError
 from rigpose.logs import log_to
@@ -84,25 +83,6 @@ def build_pipeline(config: SystemConfig, where: object = "config") -> tuple[Pipe
     pipeline.warm_up()
     log.info("model %s on %s (%s), graph %s", located.document.id, runtime.name, runtime.precision, runtime.graph_hash)
     return pipeline, verdict
-
-
-def load_rig(config: SystemConfig, where: object = "config") -> Rig:
-    """The config's calibration with exactly the cameras that its sources give, in their order.
-
-    Raises:
-        ConfigError: The file cannot be used, or does not know one of the cameras.
-    """
-    rig = read_rig(config.rig.file, config.rig.units)
-    for name in config.camera_names:
-        if name not in rig.names:
-            raise ConfigError(
-                where, f"key cameras.{name}: {config.rig.file} does not know this camera",
-                f"it knows {', '.join(rig.names)}",
-            )  # fmt: skip
-    rig = rig.select(config.camera_names)
-    if config.rig.world is not None:
-        rig = replace(rig, metadata={**rig.metadata, "world": config.rig.world})
-    return rig
 
 
 class Engine:

@@ -18,8 +18,7 @@ from capture.rundir import RunDirectory, new_session_id
 from capture.wire import META, POSES, PoseSubscriber, RecordSender
 from engine.config import SystemConfig, load_system, write_config
 from engine.document import find_model
-from engine.preflight import check_sizes, complete_rate
-from engine.serve import load_rig
+from engine.preflight import check_sizes, complete_rate, load_rig
 from nodes.ledger import PoseTally, summarise
 from nodes.recordings import drawn_recording
 from nodes.supervisor import Node, Supervisor
@@ -34,7 +33,7 @@ from rigpose.summary import Summary
 log = logging.getLogger(__name__)
 
 TURN_S = 0.02
-STATUS_S = 0.5
+STATUS_S = 1.0
 START_AHEAD_S = 0.3
 READY_S = 120.0
 STOP_S = {"camera": 5.0, "engine": 8.0, "viewer": 2.0, "recorder": 30.0}
@@ -183,13 +182,15 @@ class Launch:
             if time.monotonic() >= next_status:
                 next_status = time.monotonic() + STATUS_S
                 self._write_status()
+                self._keep_health()
             await asyncio.sleep(TURN_S)
 
     def _turn(self) -> None:
         for kind, report, message in self._server.receive():
             self._current[report.node] = report
             if kind == "event":
-                self._event(str(message.get("event")), str(message.get("text", "")), report.node, int(message["at_ns"]))
+                text, data = str(message.get("text", "")), message.get("data")
+                self._event(str(message.get("event")), text, report.node, int(message["at_ns"]), data)
             elif kind == "bye" and report.kind == "recorder":
                 self._recording = report.counters.get("recording")
             elif kind == "heartbeat" and report.kind == "camera" and report.state == "ready" and self._start_ns:
@@ -212,19 +213,20 @@ class Launch:
         if report is not None and report.state == "ready":
             self._server.start(report, now_ns())
 
-    def _event(self, name: str, text: str, source: str, at_ns: int) -> None:
+    def _event(self, name: str, text: str, source: str, at_ns: int, data: dict[str, Any] | None = None) -> None:
         log.info("%s: %s", source, text or name)
+        self._keep(b"event", event=name, text=text, source=source, clock="monotonic", at_ns=at_ns, data=data or {})
+
+    def _keep(self, topic: bytes, **body: Any) -> None:
+        """Give something to the recorder, if there is one."""
         if self._recorder is not None and "recorder" in self._current:
-            body = {
-                "type": "event",
-                "event": name,
-                "text": text,
-                "source": source,
-                "clock": "monotonic",
-                "at_ns": at_ns,
-            }
             header = codec.header(self.run_dir.session_id, "launch", self.run_dir.session_id, 0)
-            self._recorder.send([b"event", codec.pack({**header, **body})])
+            self._recorder.send([topic, codec.pack({**header, **body})])
+
+    def _keep_health(self) -> None:
+        for node, report in self._current.items():
+            if report.kind != "recorder":  # it keeps its own
+                self._keep(b"health", node=node, counters=report.counters)
 
     def _died(self, node: Node, code: int, restart_in_s: float | None) -> None:
         report = self._current.pop(node.name, None)

@@ -27,9 +27,9 @@ from capture.frame import Frame
 from capture.rundir import RunDirectory
 from capture.session import Gaps, SessionInfo, SessionWriter, rig_document
 from capture.wire import META, POSES, PoseSubscriber, RecordReceiver, decode_frame
-from engine.config import SystemConfig
+from engine.config import load_system
+from engine.preflight import load_rig
 from rigpose import codec
-from rigpose.config import load
 from rigpose.errors import ConfigError, ExitCode, ProtocolError, RigposeError
 from rigpose.logs import log_to
 from rigpose.parent import end_with_parent
@@ -179,19 +179,6 @@ def info_of(meta: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise ProtocolError("meta message", f"holds no skeleton: {error}") from None
     return {"rig": meta.get("rig"), "model": meta.get("model"), "skeletons": known}
-
-
-def rig_of(config: SystemConfig) -> Rig:
-    """The config's calibration with the cameras that its sources give, in their order.
-
-    Raises:
-        ConfigError: The file cannot be used, or does not know one of the cameras.
-    """
-    from calib.rig import read_rig
-
-    rig = read_rig(config.rig.file, config.rig.units).select(config.camera_names)
-    world = {"world": config.rig.world} if config.rig.world is not None else {}
-    return replace(rig, metadata={**rig.metadata, **world})
 
 
 class Recorder:
@@ -348,8 +335,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="a.b=c")
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    variables = {"data": str(options.data.resolve())} if options.data else {}
-    config = load(options.config, SystemConfig, variables=variables, assignments=options.assignments)
+    config = load_system(options.config, data=options.data, assignments=options.assignments)
     run_dir = RunDirectory.open(options.run_dir) if options.run_dir else RunDirectory.latest()
     log_to(run_dir.path, "recorder", console=not options.supervised)
     import cv2
@@ -357,7 +343,7 @@ def main(arguments: list[str] | None = None) -> int:
     cv2.setNumThreads(1)
     rig: Rig | None = None
     try:
-        rig = rig_of(config)
+        rig = load_rig(config, options.config)
     except ConfigError as error:
         log.warning("the session begins without its rig, the engine will tell it: %s", error)
     info = SessionInfo(
