@@ -12,7 +12,7 @@ import pytest
 
 from capture.frame import Frame
 from capture.sources.base import StartClock, create
-from capture.sources.webcam import is_new
+from capture.sources.webcam import WebcamSource, is_new
 from rigpose.errors import ConfigError, MissingError
 from rigpose.stamps import now_ns
 
@@ -73,6 +73,7 @@ def test_pictures_that_nobody_took_are_lost_upstream(film: Path) -> None:
 
 def test_a_device_that_falls_silent_is_opened_again(film: Path) -> None:
     source = create("cam", {"kind": "webcam", "device": str(film), "timeout_s": 0.3})
+    assert isinstance(source, WebcamSource)
     source.open(StartClock(now_ns()))
     last = frames(source, 1)[0]
     end = time.monotonic() + 10

@@ -13,16 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 import zmq
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from capture import wire
 from capture.endpoint import check_bindable
-from capture.frame import Counters, EndOfFrames, Frame, PixelFormat
+from capture.frame import Counters, EndOfFrames, Frame
 from capture.wire import (
     FrameReceiver,
     FrameSender,
@@ -30,46 +27,12 @@ from capture.wire import (
     PoseSubscriber,
     RecordReceiver,
     RecordSender,
-    decode_frame,
     encode_frame,
 )
-from rigpose import codec
-from rigpose.errors import ConfigError, ProtocolError
+from rigpose.errors import ConfigError
 from rigpose.keypoints import Keypoints
 from rigpose.stamps import now_ns
-
-WHO = ("session", "node", "epoch")
-
-
-def picture(width: int = 64, height: int = 48, value: int = 7) -> np.ndarray:
-    return np.full((height, width, 3), value, np.uint8)
-
-
-def make(image: np.ndarray | None = None, **values: Any) -> Frame:
-    image = picture() if image is None else image
-    full: dict[str, Any] = {
-        "camera": "cam1",
-        "seq": 3,
-        "image": image,
-        "pixel_format": "BGR8",
-        "exposed_ns": 2**60 + 1,
-        "exposed_from": "schedule",
-        "host_ns": 2**60 + 5,
-        "size": image.shape[1::-1],
-        "node_epoch": "epoch",
-    }
-    return Frame(**{**full, **values})
-
-
-def same(got: Frame, sent: Frame) -> None:
-    assert replace(got, image=None, points=None, received_ns=0) == replace(sent, image=None, points=None)
-    for name in ("image", "points"):
-        assert (getattr(got, name) is None) == (getattr(sent, name) is None)
-    if sent.image is not None:
-        np.testing.assert_array_equal(got.image, sent.image)
-    if sent.points is not None and got.points is not None:
-        np.testing.assert_allclose(got.points.points, sent.points.points, rtol=1e-6)
-        np.testing.assert_allclose(got.points.confidence, sent.points.confidence, rtol=1e-6)
+from tests.capture.frames import WHO, make, picture, same
 
 
 def until(ready: Any, seconds: float = 5.0) -> bool:
@@ -79,6 +42,11 @@ def until(ready: Any, seconds: float = 5.0) -> bool:
             return False
         time.sleep(0.002)
     return True
+
+
+def heard(publisher: PosePublisher, topic: bytes, subscriber: PoseSubscriber) -> bool:
+    publisher.send(topic, b"x")
+    return subscriber.receive() is not None
 
 
 @pytest.fixture
@@ -94,7 +62,8 @@ def link(endpoint: str) -> Iterator[tuple[FrameSender, FrameReceiver]]:
 
 def send_raw(endpoint: str, messages: list[list[bytes]], done: threading.Event) -> None:
     """Send whatever, as a broken or alien program would."""
-    with zmq.Context.instance().socket(zmq.PUSH) as socket:
+    socket: zmq.Socket = zmq.Context.instance().socket(zmq.PUSH)
+    with socket:
         socket.connect(endpoint)
         for parts in messages:
             socket.send_multipart(parts)
@@ -124,20 +93,6 @@ class TestFrames:
         same(got, sent)
         assert before < got.received_ns <= now_ns()
         assert receiver.receive() is None
-
-    @pytest.mark.parametrize(
-        "pixel_format", ["Mono8", "Mono10", "Mono12", "Mono16", "BayerRG8", "BGR8", "NV12", "JPEG"]
-    )
-    def test_every_pixel_format_travels(self, pixel_format: PixelFormat) -> None:
-        shape: tuple[int, ...] = {"BGR8": (48, 64, 3), "NV12": (72, 64), "JPEG": (777,)}.get(pixel_format, (48, 64))
-        dtype = np.uint16 if pixel_format in ("Mono10", "Mono12", "Mono16") else np.uint8
-        image = np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
-        sent = make(image, pixel_format=pixel_format, size=(64, 48))
-        header, body = encode_frame(sent, *WHO, 0)
-        assert body is not None
-        got = decode_frame([header, body.data.cast("B")], 1)
-        assert isinstance(got, Frame)
-        same(got, sent)
 
     def test_a_part_of_a_picture_travels(self, link: tuple[FrameSender, FrameReceiver]) -> None:
         sender, receiver = link
@@ -309,85 +264,11 @@ class TestRefused:
             storm = threading.Thread(target=send_raw, args=(endpoint, [*rubbish, [header, body.tobytes()]], done))
             storm.start()
             got: list[Any] = []
-            assert until(lambda: (frame := receiver.receive()) is not None and (got.append(frame) or True))
+            assert until(lambda: got.append(receiver.receive()) or got[-1] is not None)  # type: ignore[func-returns-value]
             done.set()
             storm.join(5)
-            assert isinstance(got[0], Frame)
+            assert isinstance(got[-1], Frame)
             assert receiver.rejected == 100
-
-    @pytest.mark.parametrize(
-        ("change", "complaint"),
-        [
-            ({"v": 99}, "protocol version"),
-            ({"size": [64, 49]}, "is not uint8 of shape"),
-            ({"size": [16385, 48]}, "size"),
-            ({"size": [0, 0]}, "size"),
-            ({"size": [64.0, 48]}, "size"),
-            ({"shape": [1 << 40, 1 << 40, 3]}, "out of bounds"),
-            ({"shape": [48, 64, 4]}, "needs 12288 bytes"),
-            ({"dtype": "O"}, "dtype"),
-            ({"pixel_format": "RGB8"}, "pixel format"),
-            ({"pixel_format": "Mono8"}, "is not uint8 of shape"),
-            ({"camera": 5}, "camera"),
-            ({"camera": "x" * 5000}, "camera"),
-            ({"frame": -1}, "frame"),
-            ({"frame": True}, "frame"),
-            ({"exposed_ns": 1.5}, "exposed_ns"),
-            ({"exposed_from": "guess"}, "exposed_from"),
-            ({"counters": [1, 2, 3]}, "counters"),
-            ({"counters": [1, 2, 3, -1]}, "counters"),
-            ({"binning": [0, 1]}, "binning"),
-            ({"flip": []}, "flip"),
-            ({"video": ["a", "b"]}, "video"),
-            ({"tick": "1"}, "tick"),
-            ({"node_epoch": None}, "node_epoch"),
-        ],
-    )
-    def test_a_header_that_lies_is_refused(self, change: dict[str, Any], complaint: str) -> None:
-        header, body = encode_frame(make(), *WHO, 0)
-        assert body is not None
-        message = codec.unpack(header) | change
-        with pytest.raises(ProtocolError, match=complaint):
-            decode_frame([codec.pack(message), body.tobytes()], 0)
-
-    def test_points_of_the_wrong_shape_are_refused(self) -> None:
-        header, _ = encode_frame(replace(make(), image=None, points=Keypoints(np.zeros((2, 2)), np.zeros(2))), *WHO, 0)
-        message = codec.unpack(header)
-        for change in ({"points": np.zeros((3, 2))}, {"points": np.zeros((2, 3))}, {"points": 5}, {"confidence": None}):
-            with pytest.raises(ProtocolError, match="points"):
-                decode_frame([codec.pack(message | change)], 0)
-
-    @settings(max_examples=300, deadline=None)
-    @given(data=st.data())
-    def test_no_bytes_whatever_do_more_than_be_refused(self, data: st.DataObject) -> None:
-        """Noise, cut and twisted messages, and maps of any content raise ProtocolError or give a frame."""
-        header, body = encode_frame(make(), *WHO, 0)
-        assert body is not None
-        kind = data.draw(st.sampled_from(["noise", "twisted", "map"]))
-        if kind == "noise":
-            parts = data.draw(st.lists(st.binary(max_size=300), max_size=4))
-        elif kind == "twisted":
-            twisted = bytearray(header)
-            for _ in range(data.draw(st.integers(1, 4))):
-                twisted[data.draw(st.integers(0, len(twisted) - 1))] = data.draw(st.integers(0, 255))
-            cut = data.draw(st.integers(0, len(twisted)))
-            parts = [bytes(twisted[:cut] if data.draw(st.booleans()) else twisted), body.tobytes()]
-        else:
-            value = st.recursive(
-                st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
-                lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-                max_leaves=8,
-            )
-            message = codec.unpack(header)
-            for key in data.draw(st.lists(st.sampled_from(sorted(message)), min_size=1, max_size=3)):
-                message[key] = data.draw(value)
-            parts = [msgpack.packb(message), body.tobytes()]
-        try:
-            got = decode_frame(parts, 0)
-        except ProtocolError as error:
-            assert "\n" not in str(error)
-        else:
-            assert isinstance(got, EndOfFrames) or got.image is None or got.image.nbytes == body.nbytes
 
 
 class TestPoses:
@@ -398,8 +279,8 @@ class TestPoses:
             PoseSubscriber(endpoint, (wire.POSES,)) as poses,
             PoseSubscriber(endpoint) as both,
         ):
-            assert until(lambda: publisher.send(wire.META, b"m") or both.receive() is not None)
-            assert until(lambda: publisher.send(wire.POSES, b"first") or poses.receive() is not None)
+            assert until(lambda: heard(publisher, wire.META, both))
+            assert until(lambda: heard(publisher, wire.POSES, poses))
             while both.receive(0.1) is not None:
                 pass
             while poses.receive(0.1) is not None:
@@ -416,7 +297,7 @@ class TestPoses:
     def test_publishing_never_waits_for_a_slow_listener(self, tmp_path: Path) -> None:
         endpoint = f"ipc://{tmp_path}/poses"
         with PosePublisher(endpoint, hwm=5) as publisher, PoseSubscriber(endpoint, hwm=5) as slow:
-            assert until(lambda: publisher.send(wire.POSES, b"x") or slow.receive() is not None)
+            assert until(lambda: heard(publisher, wire.POSES, slow))
             start = time.monotonic()
             for _ in range(2000):
                 publisher.send(wire.POSES, bytes(5000))
@@ -490,7 +371,8 @@ class TestAddresses:
             pass
 
     def test_nor_from_a_program_that_knows_no_lock(self, endpoint: str) -> None:
-        with zmq.Context.instance().socket(zmq.PULL) as alien:
+        alien: zmq.Socket = zmq.Context.instance().socket(zmq.PULL)
+        with alien:
             alien.bind(endpoint)
             with pytest.raises(ConfigError, match="in use"):
                 FrameReceiver(endpoint)
