@@ -30,7 +30,8 @@ ISSUE_2_ENGINE = (
 GOALS: dict[tuple[str, str, str], Goal] = {
     ("triangulation", "robust, clean", "time"): Goal(0.3, ISSUE_2_TRIANGULATION),
     ("triangulation", "robust, hard", "time"): Goal(0.3, ISSUE_2_TRIANGULATION),
-    ("engine", "*", "share"): Goal(10.0, ISSUE_2_ENGINE),
+    ("engine", "movenet_lightning_coco17", "share"): Goal(10.0, ISSUE_2_ENGINE),
+    ("engine", "hourglass_heatmap14", "share"): Goal(10.0, ISSUE_2_ENGINE),
 }
 
 

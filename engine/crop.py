@@ -19,6 +19,8 @@ _MAX_ENLARGEMENT = 2.0
 _DENSE_FROM = 2.0
 """A picture that is reduced by more than this is sampled at twice the density and averaged, so that thin
 limbs do not fall between the samples."""
+_MOST_BORDER = 4
+"""Times the picture's area that a box may have before what lies around the picture is not drawn."""
 _FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
@@ -85,32 +87,69 @@ class Picture:
     def cut(
         self, crop: Crop, out: UInt8[np.ndarray, "h w 3"], border: int = cv2.BORDER_CONSTANT
     ) -> Float[np.ndarray, "2 3"]:
-        """Write a crop into ``out`` as BGR and give its crop-to-image matrix."""
+        """Write a crop into ``out`` as BGR and give its crop-to-image matrix.
+
+        The box is moved to whole pixels (whole pairs of them where the chroma has half of them), for
+        that is several times faster to sample; the matrix says where it really is.
+        """
         height, width = out.shape[:2]
-        # An odd crop has no half of it for the chroma.
-        density = 2 if crop.scale > _DENSE_FROM or (self._nv12 and (width % 2 or height % 2)) else 1
-        sampled = Crop(crop.center, crop.scale / density)
-        size = (width * density, height * density)
-        if self._nv12:
-            picture = self._sample_nv12(sampled, size, border)
-        else:
-            picture = _sample(self._image, sampled, size, border)
-        if density == 2:
+        grid = 2 if self._nv12 else 1
+        box = _Box.of(crop, (width, height), grid)
+        dense = crop.scale > _DENSE_FROM or (self._nv12 and (width % 2 or height % 2))
+        size = (2 * width, 2 * height) if dense else (width, height)
+        picture = self._sample_nv12(box, size, border) if self._nv12 else _sample(self._image, box, size, border, 0)
+        if dense:
             picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         out[:] = picture if picture.ndim == 3 else picture[..., None]
-        return crop.matrix((width, height))
+        return box.matrix((width, height))
 
-    def _sample_nv12(self, crop: Crop, size: tuple[int, int], border: int) -> UInt8[np.ndarray, "H W 3"]:
-        height = self.size[1]
-        luma = _sample(self._image[:height], crop, size, border, 16)
-        # Chroma has half the pixels; its first one lies between the first two of the brightness.
-        half = Crop(((crop.center[0] - 0.5) / 2, (crop.center[1] - 0.5) / 2), crop.scale)
-        planes = self._image[height:].reshape(height // 2, self.size[0] // 2, 2)
-        chroma = _sample(planes, half, (size[0] // 2, size[1] // 2), border, 128)
+    def _sample_nv12(self, box: _Box, size: tuple[int, int], border: int) -> UInt8[np.ndarray, "H W 3"]:
+        width, height = self.size
+        luma = _sample(self._image[:height], box, size, border, 16)
+        chroma = self._image[height:].reshape(height // 2, width // 2, 2)
+        half = _Box(box.x // 2, box.y // 2, box.width // 2, box.height // 2)
+        chroma = _sample(chroma, half, (size[0] // 2, size[1] // 2), border, 128)
         return cv2.cvtColorTwoPlane(luma, chroma, cv2.COLOR_YUV2BGR_NV12)
 
 
-def _sample(image: np.ndarray, crop: Crop, size: tuple[int, int], border: int, fill: int = 0) -> np.ndarray:
-    return cv2.warpAffine(
-        image, crop.matrix(size), size, flags=_FLAGS, borderMode=border, borderValue=(fill, fill, fill, fill)
-    )
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """Whole pixels of a picture: the first column and row, and how many of each."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, crop: Crop, size: tuple[int, int], grid: int) -> _Box:
+        """The box of a crop, moved to multiples of ``grid`` px."""
+        width, height = (max(grid, grid * round(crop.scale * side / grid)) for side in size)
+        x = grid * round((crop.center[0] + 0.5 - width / 2) / grid)
+        y = grid * round((crop.center[1] + 0.5 - height / 2) / grid)
+        return cls(x, y, width, height)
+
+    def matrix(self, size: tuple[int, int]) -> Float[np.ndarray, "2 3"]:
+        """The affine map from px of the sampled crop to px of the picture, pixel edge on pixel edge."""
+        sx, sy = self.width / size[0], self.height / size[1]
+        return np.array([[sx, 0, self.x + 0.5 * sx - 0.5], [0, sy, self.y + 0.5 * sy - 0.5]])
+
+
+def _sample(image: np.ndarray, box: _Box, size: tuple[int, int], border: int, fill: int) -> np.ndarray:
+    """A box of an image as ``size`` px; what lies outside of the image is border."""
+    rows, columns = image.shape[:2]
+    left, top = max(0, -box.x), max(0, -box.y)
+    right, bottom = max(0, box.x + box.width - columns), max(0, box.y + box.height - rows)
+    if max(left + right, top + bottom) and box.width * box.height > _MOST_BORDER * rows * columns:
+        # Mostly border: a picture of that size is not made for it.
+        colour = (fill, fill, fill, fill)
+        return cv2.warpAffine(image, box.matrix(size), size, flags=_FLAGS, borderMode=border, borderValue=colour)
+    inside = image[
+        max(0, box.y) : max(0, min(rows, box.y + box.height)), max(0, box.x) : max(0, min(columns, box.x + box.width))
+    ]
+    if inside.size == 0:
+        return np.full((size[1], size[0], *image.shape[2:]), fill, np.uint8)
+    if left or top or right or bottom:
+        colour = (fill, fill, fill, fill)
+        inside = cv2.copyMakeBorder(inside, top, bottom, left, right, border, value=colour)
+    return cv2.resize(inside, size, interpolation=cv2.INTER_LINEAR)

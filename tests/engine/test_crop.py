@@ -31,10 +31,13 @@ def centre_of_mass(image: np.ndarray) -> np.ndarray:
 
 def to_nv12(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
-    i420 = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).ravel()
+    # OpenCV takes a block's chroma from its first pixel: give it blocks that are their mean.
+    half = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    blocks = cv2.cvtColor(half.repeat(2, axis=0).repeat(2, axis=1), cv2.COLOR_BGR2YUV_I420).ravel()
+    luma = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)[:height]
     pixels, quarter = height * width, height * width // 4
-    chroma = np.stack([i420[pixels : pixels + quarter], i420[pixels + quarter :]], axis=-1)
-    return np.concatenate([i420[:pixels], chroma.ravel()]).reshape(height * 3 // 2, width)
+    chroma = np.stack([blocks[pixels : pixels + quarter], blocks[pixels + quarter :]], axis=-1)
+    return np.concatenate([luma.ravel(), chroma.ravel()]).reshape(height * 3 // 2, width)
 
 
 @pytest.mark.parametrize("scale", [0.7, 1.0, 1.9, 3.3, 7.0])
@@ -53,20 +56,41 @@ def test_a_blob_is_where_the_matrix_says_at_any_scale(scale: float, pixel_format
 def test_colours_of_nv12_lie_where_the_brightness_lies() -> None:
     image = np.full((240, 320, 3), 128, np.uint8)
     cv2.circle(image, (150, 110), 30, (20, 30, 220), -1)
-    crop, direct, through = Crop((140.0, 100.0), 2.5), np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)
-    Picture(frame(image)).cut(crop, direct)
-    Picture(frame(to_nv12(image), "NV12")).cut(crop, through)
-    red = [
-        centre_of_mass((out[..., 2:] > out[..., :1].astype(int) + 60).astype(np.uint8).repeat(3, 2))
-        for out in (direct, through)
-    ]
-    np.testing.assert_allclose(red[0], red[1], atol=0.15)
+    middles = []
+    for picture in (Picture(frame(image)), Picture(frame(to_nv12(image), "NV12"))):
+        out = np.zeros((64, 64, 3), np.uint8)
+        matrix = picture.cut(Crop((140.0, 100.0), 2.5), out)
+        red = (out[..., 2:] > out[..., :1].astype(int) + 60).astype(np.uint8).repeat(3, 2)
+        middles.append(matrix @ [*centre_of_mass(red), 1])
+    np.testing.assert_allclose(middles[0], middles[1], atol=0.3)
+    np.testing.assert_allclose(middles[0], [150, 110], atol=0.3)
 
 
 def test_a_grey_picture_fills_all_channels_and_the_outside_is_black() -> None:
     out = np.full((8, 8, 3), 7, np.uint8)
-    Picture(frame(np.full((20, 20), 90, np.uint8), "Mono8")).cut(Crop((0.0, 10.0), 1.0), out)
-    assert (out[:, 4:] == 90).all() and (out[:, :3] == 0).all()
+    matrix = Picture(frame(np.full((20, 20), 90, np.uint8), "Mono8")).cut(Crop((0.0, 10.0), 1.0), out)
+    outside = np.arange(8) + matrix[0, 2] < 0
+    assert 3 <= outside.sum() <= 5
+    assert (out[:, ~outside] == 90).all() and (out[:, outside] == 0).all()
+
+
+@pytest.mark.parametrize("pixel_format", ["BGR8", "NV12", "Mono8"])
+@pytest.mark.parametrize("center", [(5.0, 3.0), (-40.0, 20.0), (9000.0, 0.0), (60.0, 50.0)])
+@pytest.mark.parametrize("scale", [0.5, 3.0, 60.0])
+def test_any_box_gives_a_crop_inside_outside_or_far_larger(
+    pixel_format: str, center: tuple[float, float], scale: float
+) -> None:
+    image = np.full((100, 120, 3), 200, np.uint8)
+    pixels = {"BGR8": image, "NV12": to_nv12(image), "Mono8": image[..., 0]}[pixel_format]
+    out = np.full((32, 48, 3), 77, np.uint8)
+    matrix = Picture(frame(pixels, pixel_format)).cut(Crop(center, scale), out)
+    u, v = np.meshgrid(np.arange(48), np.arange(32))
+    x, y = np.moveaxis(np.stack([u, v, np.ones_like(u)], -1) @ matrix.T, -1, 0)
+    step = matrix[0, 0]
+    inside = (x > step) & (y > step) & (x < 119 - step) & (y < 99 - step)
+    outside = (x < -step - 1) | (y < -step - 1) | (x > 120 + step) | (y > 100 + step)
+    assert (np.abs(out[inside].astype(int) - 200) <= 3).all()
+    assert (out[outside] <= 3).all()
 
 
 def test_a_large_reduction_averages_instead_of_picking() -> None:
