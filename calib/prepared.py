@@ -17,8 +17,8 @@ from calib.rig import RigArrays
 
 _FLATTEST = 0.05
 _RIDGE = 1e-6
-_START_DEGREES = (2, 4, 6)
-_TANGENT_DEGREE = 3
+_START_DEGREES = (2, 3, 4, 5)
+_TANGENT_DEGREE = 2
 _ISOTROPIC = 0.2
 _GOAL_PX = 0.05
 
@@ -104,8 +104,8 @@ class Prepared:
         It begins with a polynomial in the squared radius, fitted here; a lens that this does not
         undo to 0.05 px at worst gets Newton steps as in `calib.lens`.
         """
-        self._inverse: list[tuple[np.ndarray, np.ndarray]] = []
-        self._inverse_tangent: list[np.ndarray] | None = None
+        self._inverse = self._inverse_scale = np.zeros((2, self.n_views, 1))
+        self._inverse_tangent: np.ndarray | None = None
         self.steps = 0
         self.folds = False
         self.isotropic = True
@@ -126,6 +126,9 @@ class Prepared:
             tan2 = (exact * exact).sum(axis=0)
             tan = np.sqrt(tan2) + 1e-12
             stretch = stretch * np.where(self.is_fisheye, tan / ((1 + tan2) * np.arctan(tan)), 1.0)
+        with np.errstate(all="ignore"):
+            grown = np.sqrt(np.abs(across * (across + slope * r2)))
+        self._inverse_scale = _fit_scale((target * target).sum(axis=0), grown, good)
         self.isotropic = bool(np.nanmax(np.abs(np.log(stretch))) < _ISOTROPIC)
         for steps in range(1 if self.folds else 0, 9):
             for degree in _START_DEGREES:
@@ -153,30 +156,31 @@ class Prepared:
         return np.where(self.is_fisheye, np.arctan(radius) / radius, 1.0) * xy
 
     def _invert(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points before the lens bent them, and what area grew there, (V, N)."""
+        """Points before the lens bent them, and how much it magnifies there, (V, N)."""
         t2 = target[0] * target[0] + target[1] * target[1]
-        factor, shrunk = self._inverse[-1]
-        for coefficient, slope in self._inverse[-2::-1]:
-            factor = coefficient + factor * t2
-            shrunk = slope + shrunk * t2
-        shrunk = (1 + factor * t2) * (1 + shrunk * t2)
-        factor = factor * t2
+        factor = self._inverse[-1] * t2
+        for coefficient in self._inverse[-2::-1]:
+            factor += coefficient
+            factor *= t2
         if self._inverse_tangent is None:
             xy = target * factor
             xy += target
         else:
-            tangent = self._inverse_tangent[-1]
-            for coefficient in self._inverse_tangent[-2::-1]:
-                tangent = coefficient + tangent * t2
+            tangent = self._inverse_tangent[1] * t2
+            tangent += self._inverse_tangent[0]
             turned = tangent * target
             factor += turned[0]
             factor += turned[1]
-            tangent = tangent * (0.5 * t2)
+            tangent *= 0.5 * t2
             xy = target * factor
             xy += target
             xy += tangent
         if not self.steps:
-            return xy, 1 / shrunk
+            scale = self._inverse_scale[1] * t2
+            scale += self._inverse_scale[0]
+            scale *= t2
+            scale += 1
+            return xy, scale
         if self.folds:
             np.clip(xy, -10, 10, out=xy)
         for _ in range(self.steps):
@@ -192,7 +196,7 @@ class Prepared:
         if self.folds:
             lost = (along <= _FLATTEST) | (step[0] * step[0] + step[1] * step[1] > 1e-6 * (1 + r2))
             xy = np.where(lost, np.nan, xy)
-        return xy, flat_along * flat_across
+        return xy, np.sqrt(flat_along * flat_across)
 
     def undistort(self, px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Normalised xy (2, V, N) of raw px (2, V, N), and the raw px that one unit there is (V, N)."""
@@ -203,7 +207,6 @@ class Prepared:
         if self.straight:
             return target, np.broadcast_to(self.scale_px, target.shape[1:])
         xy, magnified = self._invert(target)
-        np.sqrt(magnified, out=magnified)
         if self.is_fisheye is not None:
             angle = np.sqrt(xy[0] * xy[0] + xy[1] * xy[1]) + 1e-12
             wide = angle > 1.553
@@ -275,14 +278,11 @@ class Prepared:
         return (self._R @ position + self._t).reshape(3, self.n_views, -1)
 
 
-def _fit_inverse(
-    target: np.ndarray, bent: np.ndarray, good: np.ndarray, degree: int
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]]:
+def _fit_inverse(target: np.ndarray, bent: np.ndarray, good: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients of ``x = (1 + c(t2) + 2 p(t2).t) t + p(t2) t2``, fitted to the grid of each view.
 
     Returns:
-        For each power of t2 the (V, 1) of c and of its derivative along the radius, and for each the
-        (2, V, 1) of 2 p.
+        For each power of t2, the (V, 1) of c and the (2, V, 1) of 2 p.
     """
     n_views = target.shape[1]
     radial = np.zeros((degree, n_views, 1))
@@ -304,7 +304,17 @@ def _fit_inverse(
         radial[:, view, 0] = found[:degree] / far**exponents
         shape = found[degree:].reshape(_TANGENT_DEGREE, 2)
         tangent[:, :, view, 0] = 2 * shape / far ** np.arange(_TANGENT_DEGREE)[:, None]
-    return [(value, (2 * power + 3) * value) for power, value in enumerate(radial)], list(tangent)
+    return radial, tangent
+
+
+def _fit_scale(t2: np.ndarray, grown: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """(2, V, 1) coefficients of ``1 + a t2 + b t2^2``, each view's magnification."""
+    found = np.zeros((2, len(t2), 1))
+    for view, use in enumerate(good):
+        if use.sum() > 8:
+            powers = np.stack([t2[view, use], t2[view, use] ** 2], axis=-1)
+            found[:, view, 0] = np.linalg.lstsq(powers, grown[view, use] - 1, rcond=None)[0]
+    return found
 
 
 def _trim(coefficients: np.ndarray) -> np.ndarray:

@@ -80,34 +80,37 @@ def _residual2(
 
 def _doubted(
     rig: Prepared, factors: np.ndarray, xy: np.ndarray, per_sigma: np.ndarray, strength: np.ndarray, gate2: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Points of joints whose views disagree, with squared residuals and depths, and whether they are contested.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Squared residuals and depths of joints whose views disagree, at their best point, and whether it is contested.
 
     The best hypothesis is refined with soft weights, so that no view is lost at the edge of the gate. It is
     contested where at least as many views agree on another place, that is, share at most one view with it.
     """
-    squared, depth, inside = _hypotheses(rig, factors, xy, per_sigma, gate2)
+    squared, of_all = _hypotheses(rig, factors, xy, per_sigma, gate2)
     soft = np.maximum(1 - squared / gate2, 0.0)
     soft *= soft
     soft *= strength
-    soft /= depth * depth
     position = solve_views(rig, rig.factors(xy, soft))
     squared, depth = _residual2(rig, position, xy, per_sigma)
-    chosen = (squared <= gate2) & (per_sigma > 0)
-    inside &= (per_sigma > 0)[:, None]
-    rival = np.add.reduce(inside, dtype=np.int8) >= np.add.reduce(chosen, dtype=np.int8)
-    inside &= chosen[:, None]
-    rival &= np.add.reduce(inside, dtype=np.int8) <= 1
-    return position, squared, depth, np.logical_or.reduce(rival)
+    seen = per_sigma > 0
+    chosen = (squared <= gate2) & seen
+    agree = np.add.reduce(chosen)
+    # Only so many views are left for others to agree.
+    contested = 2 * agree - 1 <= np.add.reduce(seen)
+    if contested.any():
+        inside = of_all <= gate2
+        inside &= seen[:, None]
+        rival = np.add.reduce(inside) >= agree
+        inside &= chosen[:, None]
+        rival &= np.add.reduce(inside) <= 1
+        contested &= np.logical_or.reduce(rival)
+    return squared, depth, contested
 
 
 def _hypotheses(
     rig: Prepared, factors: np.ndarray, xy: np.ndarray, per_sigma: np.ndarray, gate2: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the point among all hypotheses that all views like best, squared residuals and depths (V, N).
-
-    And of all hypotheses, which views lie inside the gate, (V, H, N).
-    """
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared residuals (V, N) of the point that all views like best, and (V, H, N) of all hypotheses."""
     n = xy.shape[-1]
     subsets = _subsets(rig.n_views)
     points = solve3((rig.hypotheses(subsets) @ factors).reshape(9, -1))
@@ -119,13 +122,12 @@ def _hypotheses(
     error *= error
     squared = error[0]
     squared += error[1]
-    squared[depth <= 1e-6] = np.inf
+    np.copyto(squared, np.inf, where=depth <= 1e-6)
     # Bounded: 1 - g2 / (r2 + g2) goes to one, also for a view that has the point behind it.
     loss = squared + gate2
     np.divide(-gate2, loss, out=loss)
     best = np.add.reduce(loss).argmin(axis=0)
-    joints = np.arange(n)
-    return squared[:, best, joints], depth[:, best, joints], squared <= gate2
+    return squared[:, best, np.arange(n)], squared
 
 
 def triangulate_robust(
@@ -218,15 +220,16 @@ def _solve(
     strength = weight * per_sigma
     strength *= strength
 
-    factors = rig.factors(xy, strength * rig.depth0)
+    roughly = strength * rig.depth0
+    factors = rig.factors(xy, roughly)
     position = solve_views(rig, factors)
     squared, depth = _residual2(rig, position, xy, per_sigma)
     contested = np.zeros(px.shape[-1], dtype=bool)
     if rig.n_views > 2:
         doubt = np.flatnonzero(np.maximum.reduce(squared) > min(_DOUBT, gate) ** 2)
         if len(doubt):
-            of_doubt = [np.take(array, doubt, axis=-1) for array in (factors, xy, per_sigma, strength)]
-            position[:, doubt], squared[:, doubt], depth[:, doubt], contested[doubt] = _doubted(
+            of_doubt = [np.take(array, doubt, axis=-1) for array in (factors, xy, per_sigma, roughly)]
+            squared[:, doubt], depth[:, doubt], contested[doubt] = _doubted(
                 rig, of_doubt[0], of_doubt[1], of_doubt[2], of_doubt[3], gate2
             )
     used = squared <= gate2
