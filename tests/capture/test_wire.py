@@ -235,9 +235,7 @@ class TestFrames:
         with FrameSender(endpoint, *WHO) as sender:
             for _ in range(2):
                 with FrameReceiver(endpoint) as receiver:
-                    assert until(lambda: sender.send(make()))
-                    assert receiver.wait(2)
-                    assert receiver.receive() is not None
+                    assert until(lambda: sender.send(make()) and receiver.wait(0.1) and receiver.receive() is not None)
                 assert until(lambda: not sender.send(make()))
 
 
@@ -393,9 +391,8 @@ class TestAddresses:
                 child.send_signal(signal.SIGKILL)
                 child.wait(10)
                 with FrameReceiver(endpoint) as receiver:
-                    assert until(lambda: sender.send(make(seq=77)))
-                    assert receiver.wait(2)
-                    assert isinstance(receiver.receive(), Frame)
+                    # What went to the dead engine before ZeroMQ noticed is lost; later frames arrive.
+                    assert until(lambda: sender.send(make()) and receiver.wait(0.1) and receiver.receive() is not None)
         finally:
             child.kill()
             child.wait(10)
