@@ -22,7 +22,7 @@ from rigpose.summary import Summary
 
 REFRESH_S = 0.5
 LINE_S = 5.0
-STALE_S = 5.0
+STALE_S = 2.0
 _COLOURS = {"running": "green", "ready": "cyan", "starting": "yellow", "dead": "bold red", "ended": "dim"}
 
 Status = dict[str, Any]
