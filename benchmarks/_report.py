@@ -132,12 +132,12 @@ class Report(BaseModel):
             bar = "" if row.goal is None else ("<= " if row.better == "lower" else ">= ") + _figure(row.goal)
             met = {True: "yes", False: "NO", None: ""}[row.met]
             others = [_figure(row.peers[name].value) if name in row.peers else "" for name in names]
-            table.add_row(
-                row.case, row.metric, row.unit, str(row.n), _figure(row.ours), spread, bar, met, *others
-            )
+            table.add_row(row.case, row.metric, row.unit, str(row.n), _figure(row.ours), spread, bar, met, *others)
         console = Console(width=None if sys.stdout.isatty() else 140)
         console.print(table)
-        console.print(f"{self.machine['cpu']}, {self.machine['cores']} cores; commit {self.commit[:12]}", highlight=False)
+        console.print(
+            f"{self.machine['cpu']}, {self.machine['cores']} cores; commit {self.commit[:12]}", highlight=False
+        )
         for note in self.notes:
             console.print(f"note: {note}", highlight=False)
 
@@ -146,7 +146,9 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def summarise(samples: Sequence[float] | np.ndarray | float | None) -> tuple[float | None, tuple[float, float] | None, int]:
+def summarise(
+    samples: Sequence[float] | np.ndarray | float | None,
+) -> tuple[float | None, tuple[float, float] | None, int]:
     """Median, (p5, p95) and count of samples; a bare number is itself."""
     if samples is None:
         return None, None, 0
@@ -221,7 +223,11 @@ def commit() -> str:
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -48,18 +48,18 @@ def fit_camera(
     where = f"camera {camera.name}"
     roi_offset = camera.roi_offset if roi_offset is None else (int(roi_offset[0]), int(roi_offset[1]))
     binning = camera.binning if binning is None else (int(binning[0]), int(binning[1]))
-    old, new = np.array(camera.size, float), np.array(size, float)
     if (roi_offset, binning) != (camera.roi_offset, camera.binning):
         if min(binning) < 1 or min(roi_offset) < 0:
             raise ConfigError(
                 where, f"ROI offset {roi_offset} or binning {binning} cannot be", "check the camera's settings"
             )
+        if how is not None:
+            what = f"its ROI or binning is not the calibrated one, and its pictures are changed by fit {how} as well"
+            raise ConfigError(where, what, "drop fit, or set the calibrated ROI and binning")
         scale = np.array(camera.binning) / binning
         offset = (np.array(camera.roi_offset) - roi_offset) / binning
-        camera = _moved(camera, scale, offset, size, roi_offset, binning)
-        if how is None:
-            return camera
-        old = new if isinstance(how, str) else old
+        return _moved(camera, scale, offset, size, roi_offset, binning)
+    old, new = np.array(camera.size, float), np.array(size, float)
     if how is None:
         if camera.size == tuple(size) or camera.size == (0, 0):
             return replace(camera, size=size)

@@ -66,3 +66,13 @@ class TestFitCamera:
     def test_binning_scales_about_pixel_edges(self):
         fitted = fit_camera(CAMERA, (544, 960), binning=(2, 2))
         np.testing.assert_allclose(fitted.project(POINTS), (CAMERA.project(POINTS) + 0.5) / 2 - 0.5, atol=1e-9)
+
+    def test_a_fit_on_top_of_another_region_is_refused(self):
+        with pytest.raises(ConfigError, match="ROI or binning"):
+            fit_camera(CAMERA, (400, 300), "crop", roi_offset=(100, 50))
+
+    def test_a_region_that_the_rig_was_calibrated_with_is_no_change(self):
+        region = fit_camera(CAMERA, (400, 300), roi_offset=(100, 50))
+        assert fit_camera(region, (400, 300)).K.tolist() == region.K.tolist()
+        assert fit_camera(region, (400, 300), roi_offset=(100, 50)).K.tolist() == region.K.tolist()
+        np.testing.assert_allclose(fit_camera(region, (1088, 1920), roi_offset=(0, 0)).K, CAMERA.K)
