@@ -79,7 +79,7 @@ def encode_push(session_id: str, node: str, epoch: str, seq: int) -> bytes:
 
 
 def decode_frame(
-    parts: Sequence[memoryview | bytes], received_ns: int, session_id: str | None = None
+    parts: Sequence[memoryview | bytes], received_ns: int, session_id: str | None = None, *, bare: bool = False
 ) -> Frame | EndOfFrames | None:
     """The frame in a message, its image a read-only view of the message's bytes; or the camera's last word.
 
@@ -89,6 +89,7 @@ def decode_frame(
         parts: The message.
         received_ns: Stamped into the frame.
         session_id: Where given, a frame of another session is refused.
+        bare: Let a frame come without picture and points, as a recorder gets one that is in a file already.
 
     Raises:
         ProtocolError: Anything that is not as the contract says; nothing was allocated for it.
@@ -118,7 +119,7 @@ def decode_frame(
             raise ProtocolError("frame message", f"{pixel_format} of size {size} is not {dtype} of shape {shape}")
         image = np.frombuffer(parts[1], dtype).reshape(shape)
         image.flags.writeable = False
-    else:
+    elif not bare or "points" in message:
         points = read.points()
     counters = read.counters()
     exposed_from = read.text("exposed_from")

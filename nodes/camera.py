@@ -35,6 +35,8 @@ RECORD_HWM = 64
 RECORD_WAIT_S = 5.0
 _SEND_SLICE_S = 0.5
 _END_LINGER_S = 2.0
+_END_LOSSLESS_S = 120.0
+"""Lossless, the engine takes its time for what waits before the last word."""
 
 
 class CameraNode:
@@ -146,9 +148,11 @@ class CameraNode:
                     if recorder is not None:
                         self._keep(recorder, view, control)
             # In band and behind the last frame: the engine then knows that nothing more is under way.
+            patient = self.lossless and not control.stop_requested.is_set()
+            wait_s, stop = (_END_LOSSLESS_S, control.stop_requested) if patient else (_END_LINGER_S, None)
             for camera in self._views.names:
                 end = EndOfFrames(camera, self._epoch, self._last_seq[camera], self.counters)
-                sender.end(end, wait_s=_END_LINGER_S)
+                sender.end(end, wait_s=wait_s, stop=stop)
                 if recorder is not None:
                     seen = replace(end, last_seq=self.counters.seen - 1)
                     recorder.send([encode_end(seen, self._run_dir.session_id, self.name)], wait_s=_END_LINGER_S)

@@ -14,12 +14,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-import numpy as np
 
 from calib.rig import Rig
 from capture.control import NodeControl, leave, new_epoch
@@ -119,21 +116,16 @@ class Keeper:
         )
 
     def _frame(self, parts: Sequence[bytes | memoryview]) -> None:
-        received_ns = now_ns()
-        header = codec.unpack(parts[0])
-        bare = len(parts) == 1 and header.get("type") == "frame" and "points" not in header
-        if bare:
-            # A frame whose picture is in a file already comes without one, and is checked like all others.
-            header.update(points=np.zeros((1, 2), np.float32), confidence=np.zeros(1, np.float32))
-            parts = [codec.pack(header)]
-        frame = decode_frame(parts, received_ns, self._session_id)
+        frame = decode_frame(parts, now_ns(), self._session_id, bare=True)
+        if frame is None:
+            return
         if not isinstance(frame, Frame):
             missing = self.writer.gaps.end(frame.camera, frame.node_epoch, frame.last_seq)
             self._lost(frame.camera, missing)
             return
         self._gap(frame.camera, frame.node_epoch, frame.seq)
         self._age(frame.host_ns)
-        self.writer.add_frame(replace(frame, points=None) if bare else frame)
+        self.writer.add_frame(frame)
 
     def _gap(self, node: str, epoch: str, seq: int) -> None:
         self._lost(node, self.writer.gaps.add(node, epoch, seq))

@@ -91,7 +91,7 @@ def test_a_node_of_another_session_is_not_heard(server: ControlServer, endpoint:
 
 
 def test_garbage_is_counted_and_harms_nobody(server: ControlServer, endpoint: str) -> None:
-    socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket: zmq.Socket = zmq.Context.instance().socket(zmq.DEALER)
     socket.connect(endpoint)
     socket.send(b"\xc1garbage")
     socket.send(b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,7 +24,7 @@ TYPES = {
 def document(kind="heatmap", *, joints=JOINTS, input=None, output=None, **keys):
     """A model document as a dict, with what a kind needs."""
     names = {"keypoints": "out0", "heatmap": "out0", "graph": []}.get(kind, ["out0", "out1"])
-    content = {
+    content: dict[str, Any] = {
         "schema": 1,
         "id": f"small-{kind}",
         "domain": "real",
@@ -75,7 +76,7 @@ def network(content, *, batch=1, opset=17, seed=0, tail=False, weights=0):
             "Conv", [x[0], weight, bias], name, kernel_shape=[side, side], strides=[stride, stride], pads=pads
         ), out
 
-    x = "picture"
+    x: Any = "picture"
     if spec["dtype"] in ("uint8", "int32"):
         x = add("Cast", [x], "cast", to=TensorProto.FLOAT)
     if nhwc:

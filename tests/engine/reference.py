@@ -113,13 +113,13 @@ def answer(located, rig, crops, crop_to_image, view_weight=None):
     """
     document, run = located.document, session(located.path.read_bytes())
     weight = np.ones(len(crops)) if view_weight is None else np.asarray(view_weight, float)
-    points2d, confidence = [], []
+    points, scores = [], []
     for crop, affine, here in zip(crops, np.asarray(crop_to_image, np.float64), weight, strict=True):
         outputs = run.run(list(document.output.name), {document.input.name: seen_by_network(crop, document.input)})
-        points, score = decoded(outputs, document)
-        points2d.append(points @ affine[:, :2].T + affine[:, 2] if here > 0 else np.full(points.shape, np.nan))
-        confidence.append(score if here > 0 else np.zeros(len(score)))
-    points2d, confidence = np.stack(points2d), np.stack(confidence)
+        in_crop, score = decoded(outputs, document)
+        points.append(in_crop @ affine[:, :2].T + affine[:, 2] if here > 0 else np.full(in_crop.shape, np.nan))
+        scores.append(score if here > 0 else np.zeros(len(score)))
+    points2d, confidence = np.stack(points), np.stack(scores)
     used = np.where(confidence >= document.output.min_score, confidence, 0) * weight[:, None]
     points3d = svd_triangulate(rig, points2d, used)
     residual = np.full(confidence.shape, np.nan)

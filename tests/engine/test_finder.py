@@ -62,7 +62,7 @@ def test_motion_looks_everywhere_while_nothing_moves() -> None:
     for _ in range(30):
         finder.watch([picture(np.full((100, 100), 99, np.uint8))])
     (crops,) = finder.rounds([picture(np.full((100, 100), 99, np.uint8))])
-    assert crops[0].scale == pytest.approx(100 / 96)
+    assert crops[0] is not None and crops[0].scale == pytest.approx(100 / 96)
 
 
 def test_fixed_looks_at_its_boxes_and_refuses_a_camera_that_is_not_there() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import onnx
@@ -52,7 +53,7 @@ def assert_same(got, wanted, mm=MM):
     np.testing.assert_allclose(got["residual_px"][0], wanted["residual_px"], atol=5e-3)
 
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "heatmap": {},
     "heatmap NHWC RGB normalised": {
         "kind": "heatmap",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,8 +26,8 @@ DECODERS = [name for name in HEAD_TABLE if name != "geometry"]
 def examples(name, seed=0):
     """Inputs of a head in sizes that it was not exported with."""
     rng = np.random.default_rng(seed)
-    sizes = {"B": 3, "V": 5, "J": 7, "N": 6, "C": 3, "h": 23, "w": 31, "2*J": 14}
-    shapes = {key: tuple(sizes.get(d, d) for d in shape) for key, shape in HEAD_TABLE[name].inputs.items()}
+    sizes: dict[Any, int] = {"B": 3, "V": 5, "J": 7, "N": 6, "C": 3, "h": 23, "w": 31, "2*J": 14}
+    shapes = {key: tuple(int(sizes.get(d, d)) for d in shape) for key, shape in HEAD_TABLE[name].inputs.items()}
     return {key: np.asarray(rng.random(shape), np.float32) for key, shape in shapes.items()}
 
 

@@ -258,9 +258,12 @@ BAD = {
     "a missing file": ({"rig": {"file": "absent.toml"}}, [], ["absent.toml", "no such"]),
     "a key that does not exist": ({"engine": {"modle": "discs"}}, [], ["rig.yaml", "engine.modle", "allowed are"]),
     "a key of the source": (
-        {"cameras": {"cam1": {"source": {"kind": "video", "file": "a.mp4", "speed": 3}}}}, [], ["cameras.cam1", "speed"],
+        {"cameras": {"cam1": {"source": {"kind": "video", "file": "a.mp4", "speed": 3}}}}, [],
+        ["cameras.cam1", "speed"],
     ),
-    "a kind of source": ({"cameras": {"cam1": {"source": {"kind": "camcorder"}}}}, [], ["camcorder", "video", "webcam"]),
+    "a kind of source": (
+        {"cameras": {"cam1": {"source": {"kind": "camcorder"}}}}, [], ["camcorder", "video", "webcam"],
+    ),
     "a video that is not there": (
         {"cameras": {"cam1": {"source": {"kind": "video", "file": "absent.mp4"}}}}, [], ["cam1", "absent.mp4"],
     ),

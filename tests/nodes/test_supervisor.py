@@ -29,8 +29,8 @@ class Watched:
         )
 
 
-def python(name: str, code: str, **options: bool) -> Node:
-    return Node(name, "camera", ("-c", code), **options)
+def python(name: str, code: str) -> Node:
+    return Node(name, "camera", ("-c", code))
 
 
 async def until(condition, seconds: float = 10) -> None:  # type: ignore[no-untyped-def]
