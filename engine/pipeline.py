@@ -243,7 +243,7 @@ class Pipeline:
         views = self.n_views
         weight = np.zeros((1, views), np.float32)
         to_image = np.tile(np.eye(2, 3, dtype=np.float32), (1, views, 1, 1))
-        sigma_px = np.full(views, self._config.solve.sigma_crop_px)
+        sigma_px = np.full(views, self._config.solve.sigma_share * max(self._size))
         for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True)):
             if picture is None or crop is None:
                 continue
@@ -291,7 +291,7 @@ class Pipeline:
         sigma_px = seen.sigma_px.copy()
         for view, keypoints in sent.items():
             points[view], confidence[view] = keypoints.points, keypoints.confidence
-            sigma_px[view] = self._config.solve.sigma_crop_px
+            sigma_px[view] = self._config.solve.sigma_sent_px
         weight = np.where(confidence >= self.document.output.min_score, confidence, 0.0)
         position, residual = triangulate_with_residuals(points, weight, self.geometry.exact)
         return Observation(points, confidence, position, residual, sigma_px)

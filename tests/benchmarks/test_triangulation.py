@@ -30,7 +30,8 @@ class TestReport:
 
     def test_every_goal_names_the_issue_it_comes_from(self):
         assert all(bar.source.startswith("issue ") for bar in GOALS.values())
-        assert goal("engine", "any network", "share") == 10.0
+        assert goal("engine", "movenet_lightning_coco17", "share") == 10.0
+        assert goal("engine", "movenet_lightning_coco17", "cost") is None
 
     def test_a_missed_goal_is_answered(self, capsys):
         report = Report.begin("triangulation")
