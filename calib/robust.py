@@ -23,7 +23,9 @@ from calib.rig import RigArrays
 
 GATE = 4.0
 """Sigmas beyond which a view does not count."""
-_DOUBT = 3.0
+_DOUBT = 3.5
+"""Sigmas: where no view is further from the point of all views, that point stands. Less than the gate, because
+an outlier pulls that point towards itself."""
 _SLACK = 1.5
 _MATRIX = np.array((0, 1, 2, 1, 3, 4, 2, 4, 5))
 _MAX_PAIRS_VIEWS = 16
@@ -215,8 +217,10 @@ def _solve(
     absent = ~(weight > 0)
     seen = np.isfinite(xy[0])
     seen &= ~absent
-    xy = np.where(seen, xy, 0.0)
-    per_sigma = np.where(seen, unit_px / sigma, 0.0)
+    unseen = ~seen
+    np.copyto(xy, 0.0, where=unseen)
+    per_sigma = unit_px / sigma
+    np.copyto(per_sigma, 0.0, where=unseen)
     strength = weight * per_sigma
     strength *= strength
 
