@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import array_api_compat.numpy as xp
@@ -24,6 +24,7 @@ from engine.runtimes import Runtime
 from engine.smooth import OneEuro
 from engine.solve import Observation, Solver
 from engine.tracker import Quality, Track, quality
+from rigpose.errors import ConfigError
 from rigpose.pose import NONE, SUBJECT_LOST, PoseSet, SubjectPose
 from rigpose.stamps import SetStamps, now_ns
 
@@ -141,6 +142,7 @@ class Pipeline:
         self._set_index = 0
         self._last: tuple[FrameSet, list[Picture | None], SubjectPose] | None = None
         self._verified_ns = 0
+        self._verification: _Verification | None = None
         self.on_warning: Callable[[str], None] = log.warning
 
     @property
@@ -184,10 +186,11 @@ class Pipeline:
     def _answer(self, frames: FrameSet, pictures: list[Picture | None]) -> SubjectPose | None:
         if not self._track.active:
             self._finder.watch(pictures)
-            found = self._find(frames, pictures)
+            *_, best = self._search(frames.frames, pictures)
+            found = self._found(best)
             if found is None:
                 return None
-            pose, seen, _ = found
+            pose, seen = found
             self._track.begin(pose, frames.tick, seen)
             self._verified_ns = now_ns()
             # The crops of the finder are coarse: look again where the subject is.
@@ -210,25 +213,30 @@ class Pipeline:
         sizes = [None if frame is None else frame.size for frame in frames.frames]
         return self._track.crops(self.geometry.project(self._track.predict(frames.tick)), sizes)
 
-    def _find(
-        self, frames: FrameSet, pictures: Sequence[Picture | None]
-    ) -> tuple[SubjectPose, Quality, np.ndarray] | None:
-        """The finder's answer, each view taken from the round in which it was most sure.
+    def _search(self, frames: Sequence[Frame | None], pictures: Sequence[Picture | None]) -> Iterator[Observation]:
+        """Look for a subject, one run of the network after the other; the last observation is the best.
 
-        A subject that is small in the picture is seen badly at first: each view then looks again where
-        it believes to have seen it, before the views are held against each other.
+        Each view is taken from the round in which it was most sure. A subject that is small in the
+        picture is seen badly at first: each view then looks again where it believes to have seen it,
+        before the views are held against each other.
         """
         best: Observation | None = None
         for crops in self._finder.rounds(pictures):
-            best = _surer(best, self._observe(pictures, crops, frames.frames))
-        if best is None:
-            return None
+            best = _surer(best, self._observe(pictures, crops, frames))
+            yield best
+        assert best is not None, "a finder has at least one round"
         for _ in range(0 if self._fixed else _ZOOMS):
             crops = finders.closer(best.points, best.confidence, self._size, self._margin)
-            best = _surer(best, self._observe(pictures, crops, frames.frames))
+            best = _surer(best, self._observe(pictures, crops, frames))
+            yield best
+
+    def _found(self, best: Observation | None) -> tuple[SubjectPose, Quality] | None:
+        """The pose in what the search ended with, if it is a subject."""
+        if best is None:
+            return None
         pose = self._solve(best)
         seen = quality(pose, best.sigma_px)
-        return (pose, seen, best.sigma_px) if self._track.plausible(seen) else None
+        return (pose, seen) if self._track.plausible(seen) else None
 
     def _look(
         self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], frames: Sequence[Frame | None]
@@ -290,6 +298,12 @@ class Pipeline:
         points, confidence = np.array(seen.points, float), np.array(seen.confidence, float)
         sigma_px = seen.sigma_px.copy()
         for view, keypoints in sent.items():
+            if keypoints.points.shape != points[view].shape:
+                raise ConfigError(
+                    f"camera {self.geometry.rig.names[view]}",
+                    f"sends {len(keypoints.points)} points, model {self.document.id} has {points.shape[1]} joints",
+                    "send the joints of the model's skeleton, in its order",
+                )
             points[view], confidence[view] = keypoints.points, keypoints.confidence
             sigma_px[view] = self._config.solve.sigma_sent_px
         weight = np.where(confidence >= self.document.output.min_score, confidence, 0.0)
@@ -341,6 +355,8 @@ class Pipeline:
     @property
     def verification_due(self) -> bool:
         """Whether the track should be compared with the finder when there is time."""
+        if self._verification is not None:
+            return True
         seconds = self._config.tracker.verify_s
         return (
             seconds > 0
@@ -351,23 +367,39 @@ class Pipeline:
         )
 
     def verify(self) -> bool:
-        """Compare the track with what the finder sees in the last set; whether the track moved over.
+        """One step of comparing the track with what the finder sees; whether the track moved over.
 
-        Meant for the time between two sets: it costs at least one run of the network.
+        Meant for the time between two sets: a step costs one run of the network, and several steps,
+        all on one frame set, make a comparison.
         """
-        if self._last is None or not self._track.active:
+        if self._verification is None:
+            if self._last is None or not self._track.active:
+                return False
+            frames, pictures, own = self._last
+            self._verification = _Verification(self._search(frames.frames, pictures), own, frames.tick)
+        check = self._verification
+        best = next(check.search, None)
+        if best is not None:
+            check.best = best
             return False
-        frames, pictures, _ = self._last
+        self._verification = None
         self._verified_ns = now_ns()
-        found = self._find(frames, pictures)
-        if found is None:
-            return False
-        pose, seen, _ = found
-        if not self._track.contradicted_by(pose, seen):
+        found = self._found(check.best)
+        if found is None or not self._track.active or not self._track.contradicted_by(*found, check.own):
             return False
         self.on_warning("the crops had followed something else; the finder's subject is followed now")
-        self._track.begin(pose, frames.tick, seen)
+        self._track.begin(found[0], check.tick, found[1])
         return True
+
+
+@dataclass(slots=True)
+class _Verification:
+    """A comparison that is under way: the search, and the track's own pose of the same set."""
+
+    search: Iterator[Observation]
+    own: SubjectPose
+    tick: int
+    best: Observation | None = None
 
 
 def _surer(best: Observation | None, other: Observation) -> Observation:

@@ -51,6 +51,8 @@ META_S = 1.0
 META_UNHEARD_S = 0.05
 LISTENER_WAIT_S = 10.0
 LAST_READ_S = 0.3
+VERIFY_PATIENCE = 30
+"""Sets that a step of the track's check waits for a pause."""
 POLL_S = 0.05
 LOSSLESS_SLOTS = 2
 LOSSLESS_PAUSE_S = 0.001
@@ -267,7 +269,7 @@ class Engine:
     def _solve_all(self) -> None:
         pipeline = self.pipeline
         pipeline.on_warning = partial(self._tell, "tracker")
-        answered = 0
+        answered = waited = 0
         while not self._stopping.is_set():
             frames = self._mailbox.take(POLL_S)
             if frames is None:
@@ -285,9 +287,14 @@ class Engine:
             if self.config.sets is not None and answered >= self.config.sets:
                 self._stopping.set()
                 return
-            # The check of the track waits for a pause between two sets.
-            if pipeline.verification_due and self._mailbox.empty:
+            # The check of the track waits for pauses between two sets; where there are none, not for ever.
+            if not pipeline.verification_due:
+                waited = 0
+            elif self._mailbox.empty or waited >= VERIFY_PATIENCE:
                 pipeline.verify()
+                waited = 0
+            else:
+                waited += 1
 
     # ------------------------------------------------------------------ publishing
 

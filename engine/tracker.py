@@ -147,13 +147,19 @@ class Track:
         self._tick = tick
         return True
 
-    def contradicted_by(self, other: SubjectPose, seen: Quality) -> bool:
-        """Whether the finder's pose of the same set shows that this track follows the wrong thing."""
-        if not self.active or not self.plausible(seen):
+    def contradicted_by(self, other: SubjectPose, seen: Quality, own: SubjectPose) -> bool:
+        """Whether the finder's pose shows that this track follows the wrong thing.
+
+        Args:
+            other: What the finder sees.
+            seen: How far that can be trusted.
+            own: The track's pose in the same set.
+        """
+        if not self.plausible(seen):
             return False
-        both = other.measured & np.isfinite(self.positions_mm).all(axis=-1)
+        both = other.measured & own.measured
         if not both.any():
             return seen.score > self.quality.score
         extent = np.ptp(other.position_mm[other.measured], axis=0).max()
-        distance = np.median(np.linalg.norm(other.position_mm[both] - self.positions_mm[both], axis=-1))
+        distance = np.median(np.linalg.norm(other.position_mm[both] - own.position_mm[both], axis=-1))
         return bool(distance > 0.5 * extent and seen.score > self.quality.score)

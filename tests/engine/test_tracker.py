@@ -97,10 +97,11 @@ def test_a_bad_set_does_not_move_the_track() -> None:
 def test_the_finder_contradicts_only_with_a_better_subject_elsewhere() -> None:
     following = track()
     elsewhere = pose(BODY + [3000, 0, 0])
-    assert following.contradicted_by(elsewhere, Quality(1.0, 1.0, 0.9))
-    assert not following.contradicted_by(elsewhere, Quality(1.0, 1.0, 0.7)), "it is less sure"
-    assert not following.contradicted_by(pose(BODY + 20), Quality(1.0, 1.0, 0.9)), "it sees the same"
-    assert not following.contradicted_by(elsewhere, Quality(0.2, 1.0, 0.9)), "it is no subject"
+    own = pose(BODY)
+    assert following.contradicted_by(elsewhere, Quality(1.0, 1.0, 0.9), own)
+    assert not following.contradicted_by(elsewhere, Quality(1.0, 1.0, 0.7), own), "it is less sure"
+    assert not following.contradicted_by(pose(BODY + 20), Quality(1.0, 1.0, 0.9), own), "it sees the same"
+    assert not following.contradicted_by(elsewhere, Quality(0.2, 1.0, 0.9), own), "it is no subject"
 
 
 def test_quality_is_in_units_of_each_views_noise() -> None:
