@@ -3,8 +3,9 @@
 For each joint the least-squares point of all its views is tried first. Where a view disagrees with
 it, the points of all leave-one-out subsets and of all pairs are computed in one batch, and the one
 that all views together like best (bounded Geman-McClure loss of their residuals, so that a rejected
-view costs as much as the gate) is refined by reweighting (Tukey's biweight). Minimal subsets that
-agree by chance therefore do not win, as they do when inliers are counted.
+view costs as much as the gate) says which views to solve with. Minimal subsets that agree by chance
+therefore do not win, as they do when inliers are counted. A joint that as many other views place
+elsewhere is given up.
 """
 
 from __future__ import annotations
@@ -85,18 +86,19 @@ def _doubted(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Squared residuals and depths of joints whose views disagree, at their best point, and whether it is contested.
 
-    The best hypothesis is refined with soft weights, so that no view is lost at the edge of the gate. It is
-    contested where at least as many views agree on another place, that is, share at most one view with it.
+    It is contested where at least as many views agree on another place, that is, share at most one view with it.
     """
-    squared, of_all = _hypotheses(rig, factors, xy, per_sigma, gate2)
-    soft = np.maximum(1 - squared / gate2, 0.0)
-    soft *= soft
-    soft *= strength
-    position = solve_views(rig, rig.factors(xy, soft))
-    squared, depth = _residual2(rig, position, xy, per_sigma)
+    squared, depth, of_all, pairs = _hypotheses(rig, factors, xy, per_sigma, gate2)
     seen = per_sigma > 0
     chosen = (squared <= gate2) & seen
     agree = np.add.reduce(chosen)
+    loose = np.flatnonzero(pairs & (agree > 2))
+    if len(loose):
+        squared[:, loose], depth[:, loose] = _refined(
+            rig, xy[:, :, loose], per_sigma[:, loose], strength[:, loose], squared[:, loose], gate2
+        )
+        chosen = (squared <= gate2) & seen
+        agree = np.add.reduce(chosen)
     # Only so many views are left for others to agree.
     contested = 2 * agree - 1 <= np.add.reduce(seen)
     if contested.any():
@@ -109,10 +111,28 @@ def _doubted(
     return squared, depth, contested
 
 
+def _refined(
+    rig: Prepared,
+    xy: np.ndarray,
+    per_sigma: np.ndarray,
+    strength: np.ndarray,
+    squared: np.ndarray,
+    gate2: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared residuals and depths after one solve with soft weights (Tukey's biweight).
+
+    A pair's point carries the noise of two views alone: a third at the edge of the gate is not lost to that.
+    """
+    soft = np.maximum(1 - squared / gate2, 0.0)
+    soft *= soft
+    soft *= strength
+    return _residual2(rig, solve_views(rig, rig.factors(xy, soft)), xy, per_sigma)
+
+
 def _hypotheses(
     rig: Prepared, factors: np.ndarray, xy: np.ndarray, per_sigma: np.ndarray, gate2: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Squared residuals (V, N) of the point that all views like best, and (V, H, N) of all hypotheses."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of the point that all views like best squared residuals and depths (V, N); of all (V, H, N); is it a pair's."""
     n = xy.shape[-1]
     subsets = _subsets(rig.n_views)
     points = solve3((rig.hypotheses(subsets) @ factors).reshape(9, -1))
@@ -129,7 +149,8 @@ def _hypotheses(
     loss = squared + gate2
     np.divide(-gate2, loss, out=loss)
     best = np.add.reduce(loss).argmin(axis=0)
-    return squared[:, best, np.arange(n)], squared
+    joints = np.arange(n)
+    return squared[:, best, joints], depth[:, best, joints], squared, best > rig.n_views
 
 
 def triangulate_robust(
