@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -100,7 +101,6 @@ class SolveSection(Config):
         gate_sigma: Residual beyond which a view's keypoint is doubted, in units of that deviation.
         max_sigma_mm: Largest standard deviation of a position that still counts as solved; by default
             3 % of the rig's working distance.
-        covariance: Send a 3x3 covariance with each joint.
     """
 
     sigma_share: float = Field(0.01, gt=0, lt=1)
@@ -229,7 +229,7 @@ class SystemConfig(Config):
             raise ValueError(f"camera {sorted(repeated)[0]} is given by two sources")
         return self
 
-    @property
+    @cached_property
     def owners(self) -> dict[str, str]:
         """The camera node of each rig camera."""
         return {view: name for name, camera in self.cameras.items() for view in camera.views or (name,)}

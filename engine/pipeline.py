@@ -41,8 +41,15 @@ class _Shape:
     """What of a camera's frames decides how its calibration applies."""
 
     size: tuple[int, int]
-    roi_offset: tuple[int, int]
-    binning: tuple[int, int]
+    roi_offset: tuple[int, int] | None
+    binning: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, frame: Frame, *, region: bool) -> _Shape:
+        """A frame's shape; files and regions of pictures do not know the sensor, ``None`` = as calibrated."""
+        if region or frame.video is not None:
+            return cls(frame.size, None, None)
+        return cls(frame.size, frame.roi_offset, frame.binning)
 
 
 class Geometry:
@@ -74,7 +81,9 @@ class Geometry:
         for frame in frames:
             if frame is None:
                 continue
-            shape = _Shape(frame.size, frame.roi_offset, frame.binning)
+            # A view that is a region of its source's picture was calibrated as that region.
+            region = self._config.cameras[self._config.owners[frame.camera]].views is not None
+            shape = _Shape.of(frame, region=region)
             if self._shapes.get(frame.camera) != shape:
                 self._shapes[frame.camera] = shape
                 changed = True
@@ -89,14 +98,8 @@ class Geometry:
 
     def _fitted(self, name: str) -> Camera:
         shape = self._shapes[name]
-        # A view that is a region of its source's picture was calibrated as that region.
-        region = self._config.cameras[self._config.owners[name]].views is not None
         return fit_camera(
-            self.calibration[name],
-            shape.size,
-            self._config.fit_of(name),
-            roi_offset=None if region else shape.roi_offset,
-            binning=shape.binning,
+            self.calibration[name], shape.size, self._config.fit_of(name), shape.roi_offset, shape.binning
         )
 
     def project(self, position_mm: Float[np.ndarray, "J 3"]) -> Float[np.ndarray, "V J 2"]:
@@ -186,8 +189,9 @@ class Pipeline:
     def _answer(self, frames: FrameSet, pictures: list[Picture | None]) -> SubjectPose | None:
         if not self._track.active:
             self._finder.watch(pictures)
-            *_, best = self._search(frames.frames, pictures)
-            found = self._found(best)
+            # The first look at which the views agree is enough: a live rig waits for this set.
+            looks = map(self._found, self._search(frames.frames, pictures))
+            found = next((look for look in looks if look is not None), None)
             if found is None:
                 return None
             pose, seen = found
@@ -214,7 +218,7 @@ class Pipeline:
         return self._track.crops(self.geometry.project(self._track.predict(frames.tick)), sizes)
 
     def _search(self, frames: Sequence[Frame | None], pictures: Sequence[Picture | None]) -> Iterator[Observation]:
-        """Look for a subject, one run of the network after the other; the last observation is the best.
+        """Look for a subject, one run of the network after the other; each observation is the best so far.
 
         Each view is taken from the round in which it was most sure. A subject that is small in the
         picture is seen badly at first: each view then looks again where it believes to have seen it,
@@ -230,10 +234,8 @@ class Pipeline:
             best = _surer(best, self._observe(pictures, crops, frames))
             yield best
 
-    def _found(self, best: Observation | None) -> tuple[SubjectPose, Quality] | None:
-        """The pose in what the search ended with, if it is a subject."""
-        if best is None:
-            return None
+    def _found(self, best: Observation) -> tuple[SubjectPose, Quality] | None:
+        """The pose in what the search has seen so far, if it is a subject."""
         pose = self._solve(best)
         seen = quality(pose, best.sigma_px)
         return (pose, seen) if self._track.plausible(seen) else None
@@ -379,12 +381,11 @@ class Pipeline:
             self._verification = _Verification(self._search(frames.frames, pictures), own, frames.tick)
         check = self._verification
         best = next(check.search, None)
-        if best is not None:
-            check.best = best
+        found = None if best is None else self._found(best)
+        if best is not None and found is None:
             return False
         self._verification = None
         self._verified_ns = now_ns()
-        found = self._found(check.best)
         if found is None or not self._track.active or not self._track.contradicted_by(*found, check.own):
             return False
         self.on_warning("the crops had followed something else; the finder's subject is followed now")
@@ -399,7 +400,6 @@ class _Verification:
     search: Iterator[Observation]
     own: SubjectPose
     tick: int
-    best: Observation | None = None
 
 
 def _surer(best: Observation | None, other: Observation) -> Observation:
