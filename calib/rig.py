@@ -192,8 +192,10 @@ def read_rig(path: str | Path, units: str | None = None) -> Rig:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(path, "no such rig file", "check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, f"cannot be read as text: {error}") from None
+    except OSError as error:
+        raise ConfigError(path, f"cannot be read: {error.strerror}", "give a rig file that you may read") from None
+    except UnicodeDecodeError:
+        raise ConfigError(path, "is not text", "give a rigpose, anipose, Pose2Sim or caliscope TOML") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, f"is not TOML: {error}", "mend that line") from None
     reader = formats.reader_of(document)

@@ -32,7 +32,7 @@ class RigSection(Config):
 
     file: FilePath
     units: Units | None = None
-    world: str | None = None
+    world: str | None = Field(None, pattern=r"^(floor|board|camera:.+)$")
 
 
 class CameraSection(Config):
@@ -227,6 +227,9 @@ class SystemConfig(Config):
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise ValueError(f"camera {sorted(repeated)[0]} is given by two sources")
+        for name in self.engine.finder.boxes:
+            if name not in names:
+                raise ValueError(f"engine.finder.boxes names {name}; the cameras are {', '.join(names)}")
         return self
 
     @cached_property

@@ -257,7 +257,8 @@ def find_model(argument: str | Path) -> LocatedModel:
             )
         return _located(onnx_path, document, str(path))
     if not path.is_file():
-        raise ConfigError(path, "no such file", "check the path, or give a name from: " + ", ".join(zoo.names()))
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise ConfigError(path, what, "check the path, or give a name from: " + ", ".join(zoo.names()))
     proto = read_onnx(path)
     for entry in proto.metadata_props:
         if entry.key == METADATA_KEY:

@@ -19,6 +19,7 @@ from capture.wire import META, POSES, PoseSubscriber, RecordSender
 from engine.config import SystemConfig, load_system, write_config
 from engine.document import find_model
 from engine.preflight import check_sizes, complete_rate, load_rig
+from engine.runtimes import check_name as check_runtime
 from nodes.ledger import PoseTally, summarise
 from nodes.recordings import drawn_recording
 from nodes.supervisor import Node, Supervisor
@@ -327,7 +328,21 @@ def prepare(config: SystemConfig, where: object) -> SystemConfig:
     if config.engine.model is None:
         raise ConfigError(where, "key engine.model: is missing", "give --model FILE, or a name of: rigpose models list")
     find_model(config.engine.model)
+    check_runtime(config.engine.runtime, f"{where}: key engine.runtime")
     return config
+
+
+def _check_writable(folder: Path, remedy: str) -> None:
+    """Refuse before the run what would lose its result behind it.
+
+    Raises:
+        ConfigError: Neither the folder nor what it can be made in may be written to.
+    """
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not existing.is_dir():
+        raise ConfigError(existing, "is not a folder", remedy)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(existing, "may not be written to", remedy)
 
 
 def launch(
@@ -378,6 +393,12 @@ def launch(
     overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     system = load_system(file, data=data, assignments=[*(assignments or []), *overrides])
     system = prepare(system, file)
+    if summary is not None:
+        if summary.is_dir():
+            raise ConfigError(summary, "is a folder", "--summary takes the file to write")
+        _check_writable(summary.absolute().parent, "give --summary a file in a folder that you may write to")
+    if system.record.enabled:
+        _check_writable(system.record.to, "set record.to (or --record-to) to a folder of yours, or --no-record")
     run_dir = RunDirectory.create(new_session_id(), system.cameras)
     log_to(run_dir.path, "launch", console=False)
     line = StatusLine(run_dir, quiet=quiet)
@@ -386,15 +407,15 @@ def launch(
         with line.watching():
             outcome = asyncio.run(run.run())
         final = run.summary()
+        if not quiet:
+            print_summary(final)
+        for error in outcome.errors:
+            print(f"rigpose: error: {error}", file=sys.stderr)
         if summary is not None:
             final.write(summary)
         final.write(run_dir.path / "summary.json")
         if final.recording and (path := final.recording.get("path")):
             final.write(Path(path) / "summary.json")
-        if not quiet:
-            print_summary(final)
-        for error in outcome.errors:
-            print(f"rigpose: error: {error}", file=sys.stderr)
         if outcome.errors:
             return outcome.code
         return int(ExitCode.INTERRUPTED) if outcome.interrupted else int(ExitCode.OK)

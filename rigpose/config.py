@@ -43,25 +43,47 @@ FilePath = Annotated[Path, BeforeValidator(_resolve)]
 M = TypeVar("M", bound=BaseModel)
 
 
+class _OneOfEach(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error: the first of two cameras must not vanish."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    "while reading keys", node.start_mark, f"key {key.value} stands there twice", key.start_mark
+                )
+            seen.add(key.value)
+        return node
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        ConfigError: The file is missing, is not YAML, or holds no mapping.
+        ConfigError: The file is missing, is not YAML, holds a key twice, or holds no mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(path, "no such file", "check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, f"cannot be read as text: {error}") from None
+    except OSError as error:
+        raise ConfigError(
+            path, f"cannot be read: {error.strerror or error}", "give a YAML file that you may read"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(path, "is not text", "give a YAML file in UTF-8") from None
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, _OneOfEach)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "malformed"
-        raise ConfigError(f"{path}{line}", f"is not YAML: {problem}", "mend that line") from None
+        what = problem if isinstance(error, yaml.constructor.ConstructorError) else f"is not YAML: {problem}"
+        raise ConfigError(f"{path}{line}", what, "mend that line") from None
     if not isinstance(document, dict):
         raise ConfigError(path, "holds no mapping of keys to values", "see the examples folder")
     return document

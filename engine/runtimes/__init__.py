@@ -63,6 +63,16 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*BUILT_IN, *(point.name for point in entry_points(group=GROUP))]))
 
 
+def check_name(name: str, where: object = "engine.runtime") -> None:
+    """Refuse a runtime that does not exist, without loading any.
+
+    Raises:
+        ConfigError: Names those that exist.
+    """
+    if name != "auto" and name not in names():
+        raise ConfigError(where, f"there is no runtime {name}", f"there are: auto, {', '.join(names())}")
+
+
 def create(graph: Graph, name: str = "auto", threads: int | None = None, **options: Any) -> Runtime:
     """Load a graph into a runtime.
 
@@ -89,12 +99,11 @@ def create(graph: Graph, name: str = "auto", threads: int | None = None, **optio
 
 
 def _factory(name: str) -> Callable[..., Runtime]:
+    check_name(name)
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
         factory: Callable[..., Runtime] = getattr(importlib.import_module(module), attribute)
         return factory
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            loaded: Callable[..., Runtime] = point.load()
-            return loaded
-    raise ConfigError("engine.runtime", f"there is no runtime {name}", f"there are: auto, {', '.join(names())}")
+    point = next(point for point in entry_points(group=GROUP) if point.name == name)
+    loaded: Callable[..., Runtime] = point.load()
+    return loaded

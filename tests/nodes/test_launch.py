@@ -275,6 +275,14 @@ BAD = {
     "no model": ({"engine": {}}, [], ["engine.model", "--model"]),
     "a setting without a value": ({}, ["--set", "engine.threads"], ["--set", "a.b=value"]),
     "data that is not there": ({}, ["--data", "/absent"], ["/absent"]),
+    "a runtime that does not exist": ({}, ["--set", "engine.runtime=warp"], ["rig.yaml", "engine.runtime", "onnx"]),
+    "a world that is none": ({}, ["--set", "rig.world=moon"], ["rig.yaml", "rig.world", "floor"]),
+    "a box of a camera that is none": (
+        {}, ["--set", "engine.finder.boxes={cam7: [0, 0, 9, 9]}"], ["rig.yaml", "engine.finder.boxes", "cam7", "cam1"],
+    ),
+    "a summary that is a folder": ({}, ["--summary", "{drawn}"], ["drawn", "is a folder", "--summary"]),
+    "a summary below a file": ({}, ["--summary", "{drawn}/rig.toml/a.json"], ["rig.toml", "not a folder", "--summary"]),
+    "a recording below a file": ({"record": {"to": "{drawn}/rig.toml"}}, [], ["rig.toml", "not a folder", "record.to"]),
     "a variable that is not set": ({"rig": {"file": "${data}/rig.toml"}}, [], ["${data}", "--data"]),
 }  # fmt: skip
 
@@ -282,7 +290,8 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line_that_names_file_key_and_remedy(name: str, rig: Rig, drawn: Path) -> None:
     changes, arguments, words = BAD[name]
-    rig.start(*arguments, **json.loads(json.dumps(changes).replace("{drawn}", str(drawn))))
+    arguments, changes = json.loads(json.dumps([arguments, changes]).replace("{drawn}", str(drawn)))
+    rig.start(*arguments, **changes)
     code, out, err = rig.end(20)
     lines = err.strip().splitlines()
     assert code == 2, err

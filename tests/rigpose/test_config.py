@@ -48,6 +48,7 @@ def test_set_replaces_and_adds_keys(tmp_path: Path) -> None:
         ("version: 2", [], ["version", "write version: 1"]),
         ("inner: {}", [], ["version"]),
         ("version: 1\n  inner: {", [], ["line 2", "YAML"]),
+        ("version: 1\nitems:\n  x: {}\n  x: {}", [], ["line 4", "key x", "twice"]),
         ("- 1", [], ["mapping"]),
         ("version: 1\ninner: {file: '${data}/x'}", [], ["${data}", "--data"]),
         ("version: 1", ["inner.threads"], ["--set inner.threads", "a.b=value"]),
@@ -65,6 +66,21 @@ def test_an_error_is_one_line_with_file_key_and_remedy(
     assert caught.value.exit_code == ExitCode.USAGE
     for word in words:
         assert word in line
+
+
+def test_a_key_may_replace_one_that_was_merged_in(tmp_path: Path) -> None:
+    text = "version: 1\nitems:\n  x: &x {threads: 2, file: b}\n  y: {<<: *x, threads: 3}"
+    config = load(write(tmp_path, text), Outer)
+    assert config.items["y"] == Inner(threads=3, file=tmp_path / "b")
+
+
+@pytest.mark.parametrize(("content", "word"), [(None, "directory"), (b"\xff\xfe\x00", "not text")])
+def test_what_is_no_text_file_is_named(tmp_path: Path, content: bytes | None, word: str) -> None:
+    file = tmp_path / "rig.yaml"
+    file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(ConfigError, match=word) as caught:
+        load(file, Outer)
+    assert str(caught.value).startswith(f"{file}: ") and caught.value.remedy and "Errno" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
