@@ -14,6 +14,8 @@ from calib.rig import PARALLEL, Rig
 
 Level = Literal["note", "suspect", "bad"]
 
+_WORST_FIRST: tuple[Level, ...] = ("bad", "suspect", "note")
+
 SAME_PLACE = 1e-4
 """Camera centres nearer than this share of the working distance are one place."""
 
@@ -41,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `judge` says of a rig."""
+    """What `judge` says of a rig: its findings, the worst first."""
 
     verdict: Literal["good", "suspect", "bad"]
     findings: tuple[Finding, ...]
@@ -58,7 +60,7 @@ def judge(rig: Rig) -> Verdict:
     verdict: Literal["good", "suspect", "bad"] = (
         "bad" if "bad" in levels else "suspect" if "suspect" in levels else "good"
     )
-    return Verdict(verdict, tuple(findings))
+    return Verdict(verdict, tuple(sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.level))))
 
 
 def _camera(camera: Camera) -> Iterator[Finding]:

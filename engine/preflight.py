@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from calib.fit import fit_camera
+from calib.quality import Verdict, judge
 from calib.rig import Rig, read_rig
 from capture.sources.base import Facts, check
 from capture.views import View, Views
 from engine.config import SystemConfig
-from rigpose.errors import ConfigError
+from engine.document import LocatedModel, check_domain, find_model
+from rigpose.errors import ConfigError, VerdictError
 
 DEFAULT_RATE = 30.0
 
@@ -43,6 +45,33 @@ def load_rig(config: SystemConfig, where: object = "config") -> Rig:
     if config.rig.world is not None:
         rig = replace(rig, metadata={**rig.metadata, "world": config.rig.world})
     return rig
+
+
+def judge_rig(config: SystemConfig, rig: Rig) -> Verdict:
+    """What the rig file shows by itself.
+
+    Raises:
+        VerdictError: It is bad and ``accept_bad_rig`` is not set.
+    """
+    verdict = judge(rig)
+    if verdict.verdict == "bad" and not config.accept_bad_rig:
+        worst = verdict.findings[0]
+        raise VerdictError(config.rig.file, f"the rig is bad: {worst}", "mend it, or go on with --accept-bad-rig")
+    return verdict
+
+
+def locate_model(config: SystemConfig, where: object) -> LocatedModel:
+    """The config's network, where it may be used on its cameras.
+
+    Raises:
+        ConfigError: None is given, it cannot be used, or it learned from drawn pictures and the cameras are real.
+    """
+    if config.engine.model is None:
+        raise ConfigError(where, "key engine.model: is missing", "give --model FILE, or a name of: rigpose models list")
+    located = find_model(config.engine.model)
+    real = any(section.source.get("kind") == "webcam" for section in config.cameras.values())
+    check_domain(located.document, real_cameras=real, force=config.force)
+    return located
 
 
 def complete_rate(config: SystemConfig, where: object) -> SystemConfig:

@@ -21,7 +21,7 @@ from typing import Any
 
 import cv2
 
-from calib.quality import Verdict, judge
+from calib.quality import Verdict
 from capture.control import NodeControl, leave, new_epoch
 from capture.frame import FrameSet
 from capture.rundir import RunDirectory, new_session_id
@@ -31,14 +31,13 @@ from capture.wire import META, POSES, PosePublisher, RecordSender
 from engine import runtimes
 from engine.account import FrameAccount
 from engine.config import SystemConfig, load_system
-from engine.document import check_domain, find_model
 from engine.graph import compose
 from engine.intake import Intake
 from engine.mailbox import Mailbox
 from engine.pipeline import Pipeline
-from engine.preflight import complete_rate, load_rig
+from engine.preflight import complete_rate, judge_rig, load_rig, locate_model
 from rigpose import codec
-from rigpose.errors import ConfigError, ExitCode, RigposeError, VerdictError
+from rigpose.errors import ExitCode, RigposeError
 from rigpose.logs import log_to
 from rigpose.parent import end_with_parent
 from rigpose.pose import PoseSet, to_message
@@ -68,17 +67,10 @@ def build_pipeline(config: SystemConfig, where: object = "config") -> tuple[Pipe
         VerdictError: The rig is bad and ``accept_bad_rig`` is not set.
     """
     rig = load_rig(config, where)
-    verdict = judge(rig)
+    verdict = judge_rig(config, rig)
     for finding in verdict.findings:
         log.warning("%s: %s", config.rig.file, finding)
-    if verdict.verdict == "bad" and not config.accept_bad_rig:
-        worst = verdict.findings[0]
-        raise VerdictError(config.rig.file, f"the rig is bad: {worst}", "mend it, or go on with --accept-bad-rig")
-    if config.engine.model is None:
-        raise ConfigError(where, "key engine.model: is missing", "give --model FILE, or a name of: rigpose models list")
-    located = find_model(config.engine.model)
-    real = any(section.source.get("kind") == "webcam" for section in config.cameras.values())
-    check_domain(located.document, real_cameras=real, force=config.force)
+    located = locate_model(config, where)
     graph = compose(located, n_views=len(rig))
     runtime = runtimes.create(graph, config.engine.runtime, threads=config.engine.threads)
     pipeline = Pipeline(rig, located.document, runtime, config, verdict.verdict)

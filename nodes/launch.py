@@ -17,8 +17,7 @@ from capture.control import ControlServer, NodeReport
 from capture.rundir import RunDirectory, new_session_id
 from capture.wire import META, POSES, PoseSubscriber, RecordSender
 from engine.config import SystemConfig, load_system, write_config
-from engine.document import find_model
-from engine.preflight import check_sizes, complete_rate, load_rig
+from engine.preflight import check_sizes, complete_rate, judge_rig, load_rig, locate_model
 from engine.runtimes import check_name as check_runtime
 from nodes.ledger import PoseTally, summarise
 from nodes.recordings import drawn_recording
@@ -321,13 +320,13 @@ def prepare(config: SystemConfig, where: object) -> SystemConfig:
 
     Raises:
         ConfigError: One line: the file, the key and the remedy.
+        VerdictError: The rig file is bad.
     """
     rig = load_rig(config, where)
     config = complete_rate(config, where)
     check_sizes(config, rig, where)
-    if config.engine.model is None:
-        raise ConfigError(where, "key engine.model: is missing", "give --model FILE, or a name of: rigpose models list")
-    find_model(config.engine.model)
+    judge_rig(config, rig)
+    locate_model(config, where)
     check_runtime(config.engine.runtime, f"{where}: key engine.runtime")
     return config
 

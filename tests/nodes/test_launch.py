@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psutil
 import pytest
 import yaml
 
+from calib.rig import read_rig, write_rig
 from capture.drawn import draw_recording
 from capture.rundir import RunDirectory
 from capture.session import SessionReader
@@ -320,3 +322,16 @@ def test_pictures_of_another_size_are_refused_with_the_ways_to_fit(rig: Rig, dra
     rig.start(rig={"file": "other.toml"})
     code, _, err = rig.end(20)
     assert code == 2 and "letterbox" in err and "cam1" in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_bad_rig_is_refused_before_anything_starts_with_the_worst_finding(rig: Rig, drawn: Path) -> None:
+    whole = read_rig(drawn / "rig.toml")
+    twin = replace(whole["cam1"], name="cam2")
+    # What is only odd stands first in the file and must not hide what is wrong.
+    odd = replace(whole["cam1"], name="cam3", K=whole["cam1"].K * [[1.4, 1, 1], [1, 1, 1], [1, 1, 1]])
+    write_rig(type(whole)((odd, whole["cam1"], twin, whole["cam4"]), dict(whole.metadata)), rig.folder / "bad.toml")
+    rig.start(rig={"file": "bad.toml"})
+    code, out, err = rig.end(20)
+    assert code == 4 and out == "" and len(err.strip().splitlines()) == 1
+    assert "bad.toml" in err and "identical" in err and "--accept-bad-rig" in err
+    assert not (rig.folder / "recordings").exists()
