@@ -33,8 +33,11 @@ def _resolve(value: object, info: ValidationInfo) -> object:
     base = (info.context or {}).get("base")
     if base is None or not isinstance(value, str | os.PathLike):
         return value
-    path = Path(value).expanduser()
-    return path if path.is_absolute() else Path(base) / path
+    path, base = Path(value).expanduser(), Path(base)
+    # A way up from a resolved folder is plain; a person reads /rig/recordings, not /rig/examples/../recordings.
+    while path.parts[:1] == ("..",):
+        path, base = Path(*path.parts[1:]), base.parent
+    return path if path.is_absolute() else base / path
 
 
 FilePath = Annotated[Path, BeforeValidator(_resolve)]

@@ -34,6 +34,12 @@ def test_paths_are_relative_to_the_file_and_variables_are_put_in(tmp_path: Path)
     assert config.items["x"].file == Path("/recordings/d")
 
 
+def test_a_path_upwards_is_told_plainly(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    config = load(write(tmp_path / "examples", "version: 1\ninner: {file: ../b/c}"), Outer)
+    assert str(config.inner.file) == str(tmp_path / "b/c")
+
+
 def test_set_replaces_and_adds_keys(tmp_path: Path) -> None:
     config = load(write(tmp_path, "version: 1"), Outer, assignments=["inner.threads=3", "items.x.threads=4"])
     assert (config.inner.threads, config.items["x"].threads) == (3, 4)
