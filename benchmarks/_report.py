@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.goals import goal
+from rigpose.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
@@ -117,9 +118,7 @@ class Report(BaseModel):
     def write(self, path: Path) -> None:
         """Write the JSON, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(self.model_dump(by_alias=True), indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_json(path, self.model_dump(by_alias=True))
 
     def show(self) -> None:
         """Print the table."""

@@ -23,6 +23,7 @@ from typing import Any
 import platformdirs
 
 from rigpose.errors import ConfigError, RigposeError
+from rigpose.files import write_json
 
 ENDPOINTS = ("poses", "record", "control", "preview", "truth")
 _NODE_CHARACTERS = 16
@@ -203,9 +204,7 @@ class RunDirectory:
         (self.path / "run.json").unlink(missing_ok=True)
 
     def _write(self) -> None:
-        temporary = self.path / f".run.json.{os.getpid()}"
-        temporary.write_text(json.dumps(self.info, indent=2), encoding="utf-8")
-        os.replace(temporary, self.path / "run.json")
+        write_json(self.path / "run.json", self.info)
 
 
 def _make_private(folder: Path) -> None:

@@ -6,9 +6,7 @@ sample is left out. A percentile with fewer than three samples beyond it is ``No
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rigpose.files import write_json
 from rigpose.stamps import ExposedFrom
 
 _BUCKET = math.log(1.001)
@@ -158,7 +157,7 @@ class Mpjpe(_Part):
 
 
 class Summary(_Part):
-    """What ``--summary`` writes; see ``shared contracts`` in docs/architecture.md."""
+    """What ``--summary`` writes: the account of a run."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     session_id: str = ""
@@ -194,6 +193,4 @@ class Summary(_Part):
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(self.model_dump(by_alias=True), indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_json(path, self.model_dump(by_alias=True))

@@ -10,7 +10,7 @@ from capture.session.gaps import Gaps
 from capture.session.reader import SessionReader
 from capture.session.recover import recover
 from capture.session.video import VideoSettings
-from capture.session.writer import SessionWriter, add_summary
+from capture.session.writer import SessionWriter
 
 __all__ = [
     "Gaps",
@@ -18,7 +18,6 @@ __all__ = [
     "SessionReader",
     "SessionWriter",
     "VideoSettings",
-    "add_summary",
     "read_info",
     "recover",
     "rig_document",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -18,6 +17,7 @@ from calib.camera import Camera
 from calib.rig import Rig
 from rigpose import __version__
 from rigpose.errors import ConfigError
+from rigpose.files import write_json
 from rigpose.skeleton import Skeleton
 
 SCHEMA = 1
@@ -64,7 +64,7 @@ class SessionInfo(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write ``session.json``, whole or not at all, and have the disk keep it."""
-        write_json(folder / DOCUMENT_NAME, self.model_dump(by_alias=True, mode="python"))
+        write_json(folder / DOCUMENT_NAME, self.model_dump(by_alias=True, mode="python"), default=_plain, durable=True)
 
 
 def read_info(folder: Path) -> SessionInfo:
@@ -92,17 +92,6 @@ def read_info(folder: Path) -> SessionInfo:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(path, f"key {key}: {first['msg']}", "restore it from a copy") from None
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write JSON, whole or not at all; when it returns, the disk has it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    text = json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _plain(value: object) -> object:

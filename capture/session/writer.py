@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from capture.frame import Frame
-from capture.session.document import LOG_NAME, SUMMARY_NAME, SessionInfo, versions, write_json
+from capture.session.document import LOG_NAME, SessionInfo, versions
 from capture.session.gaps import Gaps
 from capture.session.log import LogWriter, Syncer
 from capture.session.video import VideoSettings, VideoWriter
@@ -205,10 +205,6 @@ class SessionWriter:
         """Keep what a node has counted so far."""
         return self._write("health", codec.pack({"node": node, "t_ns": now_ns(), "counters": dict(counters)}), now_ns())
 
-    def add_summary(self, summary: Mapping[str, Any] | Path) -> None:
-        """Copy the run's summary into the session, also after ``close``."""
-        add_summary(self.path, summary)
-
     def recording(self) -> dict[str, Any]:
         """The ``recording`` section of a summary."""
         return {
@@ -344,19 +340,6 @@ def describe_file(path: Path, stop: threading.Event | None = None) -> dict[str, 
     except OSError as error:
         log.warning("%s: referred to by the recording, but cannot be read: %s", path, error.strerror)
     return facts
-
-
-def add_summary(session: Path, summary: Mapping[str, Any] | Path) -> None:
-    """Copy a run's summary into a session that may be closed already.
-
-    Raises:
-        RigposeError: The disk refuses it.
-    """
-    try:
-        document = json.loads(summary.read_text(encoding="utf-8")) if isinstance(summary, Path) else summary
-        write_json(session / SUMMARY_NAME, document)
-    except (OSError, ValueError) as error:
-        raise RigposeError(session / SUMMARY_NAME, f"cannot be written: {error}", "check the disk") from None
 
 
 def _stamp(frame: Frame, file: str | None, index: int | None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from rigpose import codec
 from rigpose.errors import ConfigError, MissingError, RigposeError
 from rigpose.keypoints import Keypoints
 from rigpose.pose import PoseSet
+from rigpose.summary import Summary
 from tests.calib.scenes import ring
 from tests.capture.poses import COCO17, payload, picture, pose_set, stride, subject
 
@@ -151,7 +152,7 @@ class TestRoundTrip:
         writer = SessionWriter(tmp_path, "rig", info)
         assert SessionReader(writer.path).summary() is None
         recording = writer.close()
-        writer.add_summary({"schema": 1, "recording": recording})
+        Summary(recording=recording).write(writer.path / "summary.json")
         assert (SessionReader(writer.path).summary() or {})["recording"]["closed"] is True
 
     def test_meta_completes_what_the_start_did_not_know(self, tmp_path):
