@@ -40,6 +40,7 @@ class Viewer(StrEnum):
     auto = "auto"
     none = "none"
     open3d = "open3d"
+    web = "web"
 
 
 RunDir = Annotated[
@@ -99,7 +100,7 @@ def launch(
         bool | None, typer.Option("--record/--no-record", help="Keep a session on disk; default: config.")
     ] = None,
     record_to: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that the session goes into.")] = None,
-    viewer: Annotated[Viewer, typer.Option(help="What shows the poses.")] = Viewer.auto,
+    viewer: Annotated[Viewer, typer.Option(help="What shows the poses: a window, a browser page.")] = Viewer.auto,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the config; repeatable.")
     ] = None,
@@ -176,11 +177,18 @@ def view(
         float | None, typer.Option("--time", metavar="S", min=0.0, help="Which moment, from the start.")
     ] = None,
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the window or picture in px.")] = "1280x960",
+    web: Annotated[bool, typer.Option("--web", help="Show the running rig in a browser.")] = False,
     run_dir: RunDir = None,
 ) -> None:
     """Show poses in 3D, live or from a recording."""
 
     def body() -> int:
+        if web:
+            if source is not None or png is not None:
+                raise ConfigError("--web", "shows the running rig alone", "leave --web out to see a session")
+            from nodes.web import view_web
+
+            return view_web(run_dir)
         pixels = _size(size)
         if set_index is not None and time_s is not None:
             raise ConfigError("--set-index and --time", "both say which pose to show", "give one of them")

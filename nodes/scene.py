@@ -58,18 +58,36 @@ def shown_mm(subject: SubjectPose) -> tuple[Float[np.ndarray, "J 3"], np.ndarray
     return shown, predicted
 
 
-def body(
-    subject: SubjectPose | None, skeleton: Skeleton, size_mm: float, hidden: np.ndarray, stale: bool = False
-) -> Mesh:
-    """One subject: bones and joints coloured by side; vertices depend on the skeleton alone.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one subject is drawn.
+
+    Attributes:
+        points_mm: (J, 3) where each joint is drawn; NaN = not at all.
+        colours: (J, 3) 0..1.
+        joint_mm: (J,) radius of each joint.
+        bones: (B, 2) indices of joints.
+        bone_colours: (B, 3) 0..1.
+        bone_mm: (B,) radius of each bone.
+    """
+
+    points_mm: Float[np.ndarray, "J 3"]
+    colours: Float[np.ndarray, "J 3"]
+    joint_mm: Float[np.ndarray, " J"]
+    bones: np.ndarray
+    bone_colours: Float[np.ndarray, "B 3"]
+    bone_mm: Float[np.ndarray, " B"]
+
+
+def look(subject: SubjectPose | None, skeleton: Skeleton, size_mm: float, stale: bool = False) -> Look:
+    """Bones and joints of one subject, coloured by side.
 
     Joints got from one view are paler, predicted ones thin and grey, and a stale pose is all grey.
 
     Args:
-        subject: Whom; ``None`` hides the mesh.
+        subject: Whom; ``None`` = nobody, every joint is NaN.
         skeleton: Its joints and bones.
         size_mm: The subject's extent; thickness follows from it.
-        hidden: (3,) where what is not seen is put away.
         stale: Whether the pose is old.
     """
     n = len(skeleton.joints)
@@ -82,18 +100,35 @@ def body(
     colours[lifted] = 0.55 * colours[lifted] + 0.45 * np.array(GREY)
     colours[predicted | stale] = GREY
     thickness = np.where(predicted, 0.4, 1.0)
-    joints = spheres(points, 0.018 * size_mm * thickness, colours, hidden)
-    if not skeleton.edges:
-        return joints
-    edges = np.array(skeleton.edges)
-    bones = tubes(
-        points[edges[:, 0]],
-        points[edges[:, 1]],
-        0.0125 * size_mm * thickness[edges].min(axis=1),
-        bone_colours(skeleton, colours),
-        hidden,
+    edges = np.array(skeleton.edges, int).reshape(-1, 2)
+    return Look(
+        points_mm=points,
+        colours=colours,
+        joint_mm=0.018 * size_mm * thickness,
+        bones=edges,
+        bone_colours=bone_colours(skeleton, colours),
+        bone_mm=0.0125 * size_mm * thickness[edges].min(axis=1),
     )
-    return join((bones, joints))
+
+
+def body(
+    subject: SubjectPose | None, skeleton: Skeleton, size_mm: float, hidden: np.ndarray, stale: bool = False
+) -> Mesh:
+    """One subject as a mesh, see ``look``; its vertices depend on the skeleton alone.
+
+    Args:
+        subject: Whom; ``None`` hides the mesh.
+        skeleton: Its joints and bones.
+        size_mm: The subject's extent.
+        hidden: (3,) where what is not seen is put away.
+        stale: Whether the pose is old.
+    """
+    it = look(subject, skeleton, size_mm, stale)
+    joints = spheres(it.points_mm, it.joint_mm, it.colours, hidden)
+    if not len(it.bones):
+        return joints
+    starts, ends = it.points_mm[it.bones[:, 0]], it.points_mm[it.bones[:, 1]]
+    return join((tubes(starts, ends, it.bone_mm, it.bone_colours, hidden), joints))
 
 
 def bone_colours(skeleton: Skeleton, joint_colours: np.ndarray) -> np.ndarray:

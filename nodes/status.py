@@ -111,6 +111,10 @@ class StatusLine:
             ended.set()
             thread.join(timeout=2.0)
 
+    def say(self, line: str) -> None:
+        """Print one line that is meant for this terminal alone, above what is shown there."""
+        self._console.print(f"rigpose: {line}", highlight=False, markup=False, soft_wrap=True)
+
     def _show(self, ended: threading.Event) -> None:
         if not self._console.is_terminal:
             while not ended.wait(LINE_S):

@@ -1,0 +1,157 @@
+"""What a view hears of the running rig: its newest pose, what the engine says of itself, and the truth if any.
+
+It learns skeletons and cameras from the engine, which may come later, go and come back.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from calib.rig import Rig
+from capture.rundir import RunDirectory
+from capture.session import rig_from_document
+from capture.wire import META, POSES, PoseSubscriber
+from nodes.recorder import info_of
+from rigpose import codec
+from rigpose.errors import ProtocolError, RigposeError
+from rigpose.pose import PoseSet, from_message
+from rigpose.skeleton import Skeleton
+
+log = logging.getLogger(__name__)
+
+TRUTH = b"truth"
+TRUTHS_KEPT = 600
+QUEUE_MESSAGES = 100
+
+
+class Feed:
+    """A listener to one rig. One thread only.
+
+    Args:
+        run_dir: Where the sockets are.
+
+    Attributes:
+        pose: The newest pose set.
+        pose_s: When it came, on the monotonic clock.
+        rate: Published sets a second over the last second, from their own numbers.
+        rig: The engine's rig, and ``skeletons`` its skeletons by name.
+        calibration: Which rig that is; changes when the engine comes back with another.
+        name: What the rig is called.
+        mpjpe_mm: Mean distance of measured joints from the truth over the last second, where one is told.
+        received: Pose messages that were taken in; older ones of the same turn are dropped unread.
+        rejected: Messages that follow no contract.
+    """
+
+    def __init__(self, run_dir: RunDirectory) -> None:
+        self.pose: PoseSet | None = None
+        self.pose_s = 0.0
+        self.rate = 0.0
+        self.rig: Rig | None = None
+        self.skeletons: dict[str, Skeleton] = {}
+        self.calibration = ""
+        self.name = ""
+        self.mpjpe_mm: float | None = None
+        self.received = 0
+        self.rejected = 0
+        self._since = (0.0, -1)
+        self._errors: list[float] = []
+        self._errors_s = 0.0
+        self._truths: OrderedDict[int, tuple[str, np.ndarray]] = OrderedDict()
+        self._poses = PoseSubscriber(run_dir.endpoint("poses"), hwm=QUEUE_MESSAGES)
+        self._truth = PoseSubscriber(run_dir.endpoint("truth"), (TRUTH,), hwm=QUEUE_MESSAGES)
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._poses.close()
+        self._truth.close()
+
+    @property
+    def age_s(self) -> float:
+        """How old the newest pose is."""
+        return time.monotonic() - self.pose_s
+
+    def hear(self, wait_s: float = 0.0) -> bool:
+        """Take in what has come, waiting at most ``wait_s`` for it; whether there is a new pose."""
+        newest: dict[bytes, bytes] = {}
+        first = self._poses.receive(wait_s)
+        if first is not None:
+            newest = {first[0]: first[1], **self._poses.newest()}
+        self._hear_truth()
+        try:
+            if META in newest:
+                self._take_meta(codec.unpack(newest[META]))
+            if POSES in newest:
+                self.pose = from_message(codec.unpack(newest[POSES]))
+                self.pose_s = time.monotonic()
+                self.received += 1
+                self._count(self.pose)
+                self._compare(self.pose)
+                return True
+        except RigposeError as error:
+            self._reject(error)
+        return False
+
+    def _take_meta(self, meta: dict[str, Any]) -> None:
+        codec.check_header(meta)
+        calibration = str(meta.get("calibration_id", ""))
+        info = info_of(meta)
+        skeletons = {skeleton.name: skeleton for skeleton in info["skeletons"]}
+        if self.rig is None or calibration != self.calibration:
+            self.rig = rig_from_document(info["rig"] or {}, "the engine's meta message")
+            self.calibration = calibration
+        if skeletons != self.skeletons:
+            self.skeletons = skeletons
+        self.name = str(meta.get("name") or "")
+
+    def _count(self, pose: PoseSet) -> None:
+        since_s, since_set = self._since
+        if not 0 <= pose.set_index - since_set < 100_000:
+            self.rate, self._since = 0.0, (self.pose_s, pose.set_index)
+        elif self.pose_s - since_s > 1.0:
+            self.rate = (pose.set_index - since_set) / (self.pose_s - since_s)
+            self._since = (self.pose_s, pose.set_index)
+
+    def _hear_truth(self) -> None:
+        while (received := self._truth.receive()) is not None:
+            try:
+                message = codec.unpack(received[1])
+                codec.check_header(message)
+                position = np.asarray(message["position_mm"], float)
+                if position.ndim != 2 or position.shape[1] != 3:
+                    raise ProtocolError("truth message", f"position_mm has the shape {position.shape}")
+                self._truths[int(message["tick"])] = (str(message["skeleton"]), position)
+                while len(self._truths) > TRUTHS_KEPT:
+                    self._truths.popitem(last=False)
+            except ProtocolError as error:
+                self._reject(error)
+            except (KeyError, TypeError, ValueError) as error:
+                self._reject(ProtocolError("truth message", f"field {error} is missing or malformed"))
+
+    def _compare(self, pose: PoseSet) -> None:
+        truth = None if pose.sync.tick is None else self._truths.get(pose.sync.tick)
+        if truth is not None:
+            skeleton, position = truth
+            for subject in pose.subjects[:1]:
+                if subject.skeleton == skeleton and subject.position_mm.shape == position.shape:
+                    error = np.linalg.norm(subject.position_mm - position, axis=-1)
+                    if np.isfinite(error).any():
+                        self._errors.append(float(np.nanmean(error)))
+        if time.monotonic() - self._errors_s > 1.0:
+            self.mpjpe_mm = float(np.mean(self._errors)) if self._errors else None
+            self._errors, self._errors_s = [], time.monotonic()
+
+    def _reject(self, error: RigposeError) -> None:
+        self.rejected += 1
+        if self.rejected & (self.rejected - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
+            log.warning("rejected %d messages so far, the last one: %s", self.rejected, error)
