@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from engine.runtimes import check_name as check_runtime
 from nodes.ledger import PoseTally, summarise
 from nodes.recordings import drawn_recording
 from nodes.supervisor import Node, Supervisor
+from nodes.web_gate import LINK
 from rigpose import codec
 from rigpose.errors import ConfigError, ExitCode, ProtocolError
+from rigpose.extras import is_there
 from rigpose.logs import log_to
 from rigpose.pose import from_message
 from rigpose.resources import launch_file
@@ -55,17 +58,27 @@ class Launch:
     Args:
         config: Complete: every path absolute, rate and model set.
         run_dir: Made for this run.
-        viewer: ``auto`` (a window where there is a display), ``open3d`` or ``none``.
+        viewer: ``open3d`` (a window), ``web`` (a page in the browser), ``none``, or ``auto``: a window where
+            there is a display, else a page; each only where its extra is installed.
         seconds: End after so long.
+        say: Told what belongs into the user's terminal and into no log.
     """
 
-    def __init__(self, config: SystemConfig, run_dir: RunDirectory, viewer: str, seconds: float | None) -> None:
+    def __init__(
+        self,
+        config: SystemConfig,
+        run_dir: RunDirectory,
+        viewer: str,
+        seconds: float | None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         self.config = config
         self.run_dir = run_dir
         self.outcome = Outcome()
         self.tally = PoseTally()
         self._seconds = seconds
         self._viewer = viewer
+        self._say = say or (lambda _: None)
         self._config_file = run_dir.path / "config.yaml"
         write_config(config, self._config_file)
         self._server = ControlServer(run_dir.endpoint("control"), run_dir.session_id)
@@ -121,9 +134,7 @@ class Launch:
             arguments = ("-m", "nodes.camera", *common, "--name", name)
             # A lossless recording that misses a camera's frames is not one: then the run fails.
             self._supervisor.start(Node(name, "camera", arguments, restartable=not lossless))
-        if self._viewer == "open3d" or (self._viewer == "auto" and _has_display()):
-            viewer = ("-m", "nodes.viewer", "--run-dir", str(self.run_dir.path), "--supervised")
-            self._supervisor.start(Node("viewer", "viewer", viewer, essential=False, restartable=False))
+        self._start_viewer(_choice(self._viewer))
         if not await self._ready("engine", "running"):
             return
         for name in self.config.cameras:
@@ -137,6 +148,13 @@ class Launch:
         for name in self.config.cameras:
             self._server.start(self._current[name], self._start_ns)
         log.info("%s: all nodes are ready", self.config.name)
+
+    def _start_viewer(self, kind: str) -> None:
+        if kind != "none":
+            module = {"open3d": "nodes.viewer", "web": "nodes.web"}[kind]
+            arguments = ("-m", module, "--run-dir", str(self.run_dir.path), "--supervised")
+            # A window that its user closed stays closed; a page that died comes back with another link.
+            self._supervisor.start(Node("viewer", "viewer", arguments, essential=False, restartable=kind == "web"))
 
     async def _ready(self, name: str, state: str) -> bool:
         deadline = time.monotonic() + READY_S
@@ -190,6 +208,9 @@ class Launch:
             self._current[report.node] = report
             if kind == "event":
                 text, data = str(message.get("text", "")), message.get("data")
+                if message.get("event") == LINK and isinstance(data, dict):
+                    self._say(f"the rig in your browser: {data.get('url')}")
+                    data = None  # Whoever has the link is let in, so it is kept nowhere.
                 self._event(str(message.get("event")), text, report.node, int(message["at_ns"]), data)
             elif kind == "bye" and report.kind == "recorder":
                 self._recording = report.counters.get("recording")
@@ -242,6 +263,9 @@ class Launch:
         words = self._supervisor.last_words(node) or f"ended with exit code {node.exit_code}"
         if not node.essential:
             log.warning("%s is not shown: %s", node.name, words)
+            self._say(f"{node.name} is not shown: {words}")
+            if self._viewer == "auto" and "nodes.viewer" in node.arguments and is_there("viser"):
+                self._start_viewer("web")
             return
         code = node.exit_code if node.exit_code in tuple(ExitCode) else ExitCode.FAILED
         self._fail(f"{node.name}: {words}" if node.name not in words else words, int(code or ExitCode.FAILED))
@@ -309,6 +333,15 @@ class Launch:
             nodes=nodes,
             notes=tuple(self.outcome.errors),
         )
+
+
+def _choice(viewer: str) -> str:
+    """What ``auto`` means on this machine."""
+    if viewer != "auto":
+        return viewer
+    if _has_display() and is_there("open3d"):
+        return "open3d"
+    return "web" if is_there("viser") else "none"
 
 
 def _has_display() -> bool:
@@ -402,7 +435,7 @@ def launch(
     log_to(run_dir.path, "launch", console=False)
     line = StatusLine(run_dir, quiet=quiet)
     try:
-        run = Launch(system, run_dir, viewer, seconds)
+        run = Launch(system, run_dir, viewer, seconds, line.say)
         with line.watching():
             outcome = asyncio.run(run.run())
         final = run.summary()
