@@ -98,7 +98,8 @@ class Launch:
     async def run(self) -> Outcome:
         """Start everything, wait for the end, stop everything."""
         loop = asyncio.get_running_loop()
-        for sign in (signal.SIGINT, signal.SIGTERM):
+        signs = _ending_signals()
+        for sign in signs:
             loop.add_signal_handler(sign, self._interrupt)
         listening = asyncio.create_task(self._listen())
         try:
@@ -106,7 +107,7 @@ class Launch:
             if not self._ending.is_set():
                 await self._until_the_end()
         finally:
-            for sign in (signal.SIGINT, signal.SIGTERM):
+            for sign in signs:
                 loop.remove_signal_handler(sign)
                 loop.add_signal_handler(sign, self._supervisor.kill_all)
             await self._stop()
@@ -188,7 +189,9 @@ class Launch:
                 # The engine ends by itself when all cameras have said their last word.
                 if report is not None and node.alive:
                     self._server.stop(report)
-            await asyncio.gather(*(self._supervisor.end(node, STOP_S[kind]) for node in nodes))
+            # One that is still loading cannot be told, and has nothing to lose: it gets the signal at once.
+            waits = {node.name: STOP_S[kind] if node.name in self._current else 0.0 for node in nodes}
+            await asyncio.gather(*(self._supervisor.end(node, waits[node.name]) for node in nodes))
             self._turn()
 
     # ------------------------------------------------------------------ what is heard
@@ -344,6 +347,14 @@ def _choice(viewer: str) -> str:
     return "web" if is_there("viser") else "none"
 
 
+def _ending_signals() -> list[signal.Signals]:
+    """Ctrl-C, a polite kill, and the loss of the terminal, where that is not ignored (nohup)."""
+    signs = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signs.append(signal.SIGHUP)
+    return signs
+
+
 def _has_display() -> bool:
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
@@ -439,15 +450,17 @@ def launch(
         with line.watching():
             outcome = asyncio.run(run.run())
         final = run.summary()
-        if not quiet:
-            print_summary(final)
-        for error in outcome.errors:
-            print(f"rigpose: error: {error}", file=sys.stderr)
-        if summary is not None:
-            final.write(summary)
-        final.write(run_dir.path / "summary.json")
-        if final.recording and (path := final.recording.get("path")):
-            final.write(Path(path) / "summary.json")
+        try:
+            if not quiet:
+                print_summary(final)
+            for error in outcome.errors:
+                print(f"rigpose: error: {error}", file=sys.stderr)
+        finally:  # also where the terminal has gone
+            if summary is not None:
+                final.write(summary)
+            final.write(run_dir.path / "summary.json")
+            if final.recording and (path := final.recording.get("path")):
+                final.write(Path(path) / "summary.json")
         if outcome.errors:
             return outcome.code
         return int(ExitCode.INTERRUPTED) if outcome.interrupted else int(ExitCode.OK)

@@ -138,10 +138,11 @@ class Supervisor:
             )
 
     async def end(self, node: Node, wait_s: float) -> None:
-        """Wait for a node that was asked to stop; after ``wait_s`` it is ended with its whole group."""
+        """Wait for a node that was asked to stop; after ``wait_s`` (0 = at once) it is ended with its whole group."""
         node.expected_to_end = True
         if node.alive and not await self._finished(node, wait_s):
-            log.warning("%s did not stop within %.0f s", node.name, wait_s)
+            if wait_s > 0:
+                log.warning("%s did not stop within %.0f s", node.name, wait_s)
             for sign in (signal.SIGTERM, signal.SIGKILL):
                 self._signal(node, sign)
                 if await self._finished(node, KILL_WAIT_S):

@@ -168,7 +168,9 @@ def test_more_than_the_machine_can_do_the_newest_set_wins(rig: Rig) -> None:
     summary = rig.summary()
     balanced(summary)
     assert sum(camera.skipped.superseded for camera in summary.cameras.values()) > 0
-    assert summary.lag_frames.max is not None and summary.lag_frames.max <= 3
+    # A queue would be behind by hundreds at the end; the median does not know one pause of the machine.
+    assert summary.lag_frames.p50 is not None and summary.lag_frames.p50 <= 3
+    assert summary.lag_frames.max is not None and summary.lag_frames.max < 100
 
 
 def test_a_killed_camera_is_missed_named_and_used_again(rig: Rig) -> None:
@@ -213,6 +215,30 @@ def test_ctrl_c_ends_in_order_with_summary_and_closed_recording(rig: Rig) -> Non
     balanced(rig.summary())
     assert rig.session.closed
     assert not list(rig.run.glob("*/run.json")), "nobody finds a run that has ended"
+
+
+def test_ctrl_c_while_everything_still_loads_does_not_wait_for_it(rig: Rig) -> None:
+    process = rig.start("--seconds", "60")
+    while not list(rig.run.glob("*/recorder.out")):  # its process exists, but has not said a word
+        assert process.poll() is None
+        time.sleep(0.005)
+    time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    code, _, err = rig.end(15)
+    assert code == 130 and "Traceback" not in err
+    assert not psutil.wait_procs(children, timeout=1)[1]
+    assert not list(rig.run.glob("*/*.sock"))
+
+
+def test_a_lost_terminal_ends_the_rig_in_order(rig: Rig) -> None:
+    process = rig.start("--seconds", "60")
+    rig.until(lambda s: s["summary"]["sets"] > 10)
+    process.send_signal(signal.SIGHUP)
+    code, _, _ = rig.end(30)
+    assert code == 130
+    balanced(rig.summary())
+    assert rig.session.closed
 
 
 def test_no_node_outlives_a_launch_that_was_killed(rig: Rig) -> None:
