@@ -2,7 +2,8 @@
 
 A node (DEALER) says ``hello`` once, a ``heartbeat`` five times a second, ``event`` when something
 happened and ``bye`` with its last counters. Launch (ROUTER) answers with ``start``, ``stop`` and
-``pong``. Nothing here carries frames or poses, and nothing waits for the other side.
+``pong``. Every message has the header of ``rigpose.codec``. Nothing here carries frames or poses, and
+nothing waits for the other side.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import zmq
 
+from capture.endpoint import BoundEndpoint
 from rigpose import __version__, codec
 from rigpose.errors import ProtocolError
 from rigpose.stamps import now_ns
@@ -76,6 +78,7 @@ class NodeControl:
         self._identity = (session_id, node, epoch)
         self._kind = kind
         self._counting = counting
+        self._counted: dict[str, Any] = {}
         self._details = details or {}
         self._outbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._closing = threading.Event()
@@ -98,8 +101,10 @@ class NodeControl:
     def __enter__(self) -> NodeControl:
         return self.open()
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A node that fails has not ended: launch waits for its exit code, and starts it again.
+        failed = kind is not None and not issubclass(kind, KeyboardInterrupt)
+        self.close("failed" if failed else "ended")
 
     @property
     def supervised(self) -> bool:
@@ -109,11 +114,11 @@ class NodeControl:
     def running(self) -> None:
         """From now on heartbeats say that the node does its work."""
         self.state = "running"
-        self._outbox.put({"type": "heartbeat"})
+        self._put({"type": "heartbeat"})
 
     def event(self, name: str, text: str = "", **data: Any) -> None:
         """Tell launch (and through it the log and the recording) that something happened."""
-        self._outbox.put({"type": "event", "event": name, "text": text, "data": data, "at_ns": now_ns()})
+        self._put({"type": "event", "event": name, "text": text, "data": data, "at_ns": now_ns()})
 
     def close(self, reason: str = "ended") -> None:
         """Say goodbye with the last counters; waits at most a second for it to leave."""
@@ -123,11 +128,23 @@ class NodeControl:
         self._closing.set()
         self._thread.join(timeout=2.0)
 
+    def _put(self, body: dict[str, Any]) -> None:
+        if self._endpoint is not None:  # else nobody ever takes it out
+            self._outbox.put(body)
+
+    def _count(self) -> dict[str, Any]:
+        """What was counted; the last of it where counting fails, for this thread must live: it hears the stop."""
+        try:
+            self._counted = self._counting()
+        except Exception:
+            log.exception("counting failed")
+        return self._counted
+
     def _message(self, body: dict[str, Any]) -> bytes:
         self._seq += 1
         message = {**codec.header(*self._identity, self._seq), "kind": self._kind, "pid": os.getpid(), **body}
         if body["type"] in ("heartbeat", "bye"):
-            message.update(state=self.state, counters=self._counting(), at_ns=now_ns())
+            message.update(state=self.state, counters=self._count(), at_ns=now_ns())
         return codec.pack(message)
 
     def _run(self) -> None:
@@ -169,6 +186,9 @@ class NodeControl:
     def _handle(self, data: bytes) -> None:
         try:
             message = codec.unpack(data, max_bytes=MAX_MESSAGE_BYTES)
+            codec.check_header(message)
+            if message["session_id"] != self._identity[0]:
+                return
             kind = message.get("type")
             if kind == "stop":
                 self.stop_requested.set()
@@ -194,10 +214,15 @@ class NodeReport:
         kind: Camera, engine, recorder or viewer.
         epoch: UUID of the process start.
         pid: Its process.
-        state: ``starting``, ``running``, then the reason of its goodbye.
+        state: ``starting``, ``ready``, ``running``, then ``ended`` or ``failed``.
         counters: The last ones it sent.
+        details: Facts from its hello.
+        versions: What it runs on, from its hello.
         said_bye: Whether those are final.
         last_ns: When it was last heard of.
+        identity: Where answers go.
+        heard: Of a camera node, by camera: what it said in the last frame that an engine got, where
+            that is newer than its last heartbeat.
     """
 
     node: str
@@ -207,9 +232,11 @@ class NodeReport:
     state: str = "starting"
     counters: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     said_bye: bool = False
     last_ns: int = 0
     identity: bytes = b""
+    heard: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class ControlServer:
@@ -218,17 +245,33 @@ class ControlServer:
     Args:
         endpoint: Address to bind.
         session_id: The session; nodes of another are ignored.
+
+    Attributes:
+        endpoint: The address.
+        epoch: UUID of this process start.
+        reports: By the epoch of the node.
+        rejected: Messages that did not follow the contract.
+
+    Raises:
+        ConfigError: The address is not of this host, or in use.
     """
 
     def __init__(self, endpoint: str, session_id: str) -> None:
         self.endpoint = endpoint
         self.session_id = session_id
+        self.epoch = new_epoch()
         self.reports: dict[str, NodeReport] = {}
         self.rejected = 0
+        self._seq = 0
         self._socket: zmq.Socket = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.setsockopt(zmq.RCVHWM, 10_000)
-        self._socket.bind(endpoint)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        try:
+            self._bound = BoundEndpoint(self._socket, endpoint)
+        except BaseException:
+            self._socket.close(0)
+            raise
 
     @property
     def socket(self) -> zmq.Socket:
@@ -238,6 +281,7 @@ class ControlServer:
     def close(self) -> None:
         """Let the address go."""
         self._socket.close()
+        self._bound.release()
 
     def receive(self) -> list[tuple[str, NodeReport, dict[str, Any]]]:
         """All messages that have come: ``(type, report, message)``; malformed ones are counted."""
@@ -270,6 +314,9 @@ class ControlServer:
         report.last_ns = now_ns()
         if kind == "hello":
             report.details = dict(message.get("details", {}))
+            report.versions = dict(message.get("versions", {}))
+            if (theirs := report.versions.get("rigpose")) != __version__:
+                log.warning("%s runs rigpose %s, launch %s", report.node, theirs, __version__)
         if kind in ("heartbeat", "bye"):
             report.counters = dict(message["counters"])
             report.state = str(message["state"])
@@ -286,7 +333,9 @@ class ControlServer:
         self._answer(report.identity, {"type": "stop"})
 
     def _answer(self, identity: bytes, body: dict[str, Any]) -> None:
+        header = codec.header(self.session_id, "launch", self.epoch, self._seq)
+        self._seq += 1
         try:
-            self._socket.send_multipart([identity, codec.pack(body)], zmq.NOBLOCK)
+            self._socket.send_multipart([identity, codec.pack({**header, **body})], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             log.debug("no answer to %r: %s", identity, error)

@@ -9,6 +9,8 @@ from typing import Any
 from capture.frame import Counters, Frame, FrameSet
 
 REASONS = ("lost", "late", "incomplete", "superseded", "stopping")
+MOST_EPOCHS = 16
+"""Starts of one node that are told of: whoever listens has kept what was said of earlier ones."""
 
 
 class FrameAccount:
@@ -21,20 +23,21 @@ class FrameAccount:
     def __init__(self, cameras: Iterable[str]) -> None:
         self._lock = threading.Lock()
         self._counts = {name: dict.fromkeys(("received", "used", *REASONS), 0) for name in cameras}
-        self._last: dict[str, Frame] = {}
-        self._epochs: dict[str, dict[str, Counters]] = {name: {} for name in self._counts}
+        self._newest: dict[str, dict[str, tuple[int, Counters]]] = {name: {} for name in self._counts}
 
     def received(self, frame: Frame) -> None:
         """A frame came off the socket."""
         with self._lock:
             counts = self._counts[frame.camera]
             counts["received"] += 1
-            last = self._last.get(frame.camera)
-            if last is not None and last.node_epoch == frame.node_epoch:
-                refused = frame.counters.queue_full - last.counters.queue_full
-                counts["lost"] += max(0, frame.seq - last.seq - 1 - refused)
-            self._last[frame.camera] = frame
-            self._epochs[frame.camera][frame.node_epoch] = frame.counters
+            newest = self._newest[frame.camera]
+            if (last := newest.get(frame.node_epoch)) is not None:
+                seq, said = last
+                refused = frame.counters.queue_full - said.queue_full
+                counts["lost"] += max(0, frame.seq - seq - 1 - refused)
+            elif len(newest) >= MOST_EPOCHS:
+                del newest[next(iter(newest))]
+            newest[frame.node_epoch] = (frame.seq, frame.counters)
 
     def used(self, frames: FrameSet) -> None:
         """A set was published."""
@@ -74,7 +77,7 @@ class FrameAccount:
                             "seen": said.seen,
                             "queue_full": said.queue_full,
                         }
-                        for epoch, said in self._epochs[name].items()
+                        for epoch, (_, said) in self._newest[name].items()
                     },
                 }
                 for name, counts in self._counts.items()

@@ -51,6 +51,7 @@ class Intake:
         self._receivers: dict[FrameReceiver, frozenset[str]] = {}
         self._cameras = config.camera_names
         self._heard: dict[str, int] = {}
+        self._listened_ns = now_ns()
         self._silent: set[str] = set()
         self._ended: set[str] = set()
         try:
@@ -85,7 +86,9 @@ class Intake:
             wait_s: How long to wait when nothing is there.
             exclude: Cameras whose node is left waiting at its socket.
         """
-        taking = [receiver for receiver, views in self._receivers.items() if not views & frozenset(exclude)]
+        left_out = frozenset(exclude)
+        taking = [receiver for receiver, views in self._receivers.items() if not views & left_out]
+        self._forgive(left_out)
         if exclude:
             # Those left out are readable all the time: polling them would never wait.
             poller = zmq.Poller()
@@ -105,6 +108,15 @@ class Intake:
                 yield message
         self._watch()
 
+    def _forgive(self, left_out: frozenset[str]) -> None:
+        """Time in which nobody listens to a camera is no silence of its own."""
+        now = now_ns()
+        away, self._listened_ns = now - self._listened_ns, now
+        for views in self._receivers.values():
+            unheard = not views.isdisjoint(left_out)
+            for camera in views & self._heard.keys():
+                self._heard[camera] = now if unheard else min(now, self._heard[camera] + away)
+
     def _note(self, frame: Frame) -> None:
         camera = frame.camera
         self._heard[camera] = frame.received_ns
@@ -115,7 +127,7 @@ class Intake:
         self._account.received(frame)
 
     def _watch(self) -> None:
-        now = now_ns()
+        now = self._listened_ns = now_ns()
         if not self._heard or all(now - at > self._limit_ns for at in self._heard.values()):
             return  # Nothing comes at all: nobody waits for anybody.
         for camera, at in self._heard.items():

@@ -13,6 +13,7 @@ import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -37,7 +38,7 @@ from engine.mailbox import Mailbox
 from engine.pipeline import Pipeline
 from engine.preflight import complete_rate, judge_rig, load_rig, locate_model
 from rigpose import codec
-from rigpose.errors import ExitCode, RigposeError
+from rigpose.errors import ExitCode
 from rigpose.logs import log_to
 from rigpose.parent import end_with_parent
 from rigpose.pose import PoseSet, to_message
@@ -57,6 +58,7 @@ LOSSLESS_SLOTS = 2
 LOSSLESS_PAUSE_S = 0.001
 END_WAIT_S = 3.0
 RECORD_WAIT_S = 5.0
+RECENT_SETS = 200
 
 
 def build_pipeline(config: SystemConfig, where: object = "config") -> tuple[Pipeline, Verdict]:
@@ -122,11 +124,12 @@ class Engine:
         self._record = record
         self._record_lost = 0
         self._stopping = threading.Event()
+        self._published_last = threading.Event()
         self._sets = 0
         self._poses = 0
         self._incomplete = 0
         self._failure: BaseException | None = None
-        self._recent_ms: list[float] = []
+        self._recent_ms: deque[float] = deque(maxlen=RECENT_SETS)
         self._intake = Intake(config, run_dir, self._sync, self.account, self._tell)
         self.control = NodeControl(
             run_dir.endpoint("control") if supervised else None,
@@ -142,9 +145,9 @@ class Engine:
         """Counters for the control channel."""
         account = self.account.snapshot()
         for camera, reasons in self._sync.skipped.items():
-            for reason, frames in reasons.items():
+            for reason, frames in dict(reasons).items():  # the receiving thread adds reasons meanwhile
                 account[camera][reason] = account[camera].get(reason, 0) + frames
-        recent = sorted(self._recent_ms[-200:])
+        recent = sorted(self._recent_ms.copy())
         return {
             "cameras": account,
             "sets": self._sets,
@@ -179,11 +182,13 @@ class Engine:
                 for frames in self._mailbox.close():
                     self.account.skipped(frames, "stopping")
                 solver.join()
-                self._solved.put(None)
+                self._to_publisher(None)
                 publisher.join()
+                self._account_unpublished()
                 self._intake.close()
-        if self._failure is not None:
-            raise self._failure
+            # Inside: launch is told of a failure, not of an end.
+            if self._failure is not None:
+                raise self._failure
         return int(ExitCode.OK)
 
     def _await_listener(self, control: NodeControl) -> None:
@@ -214,7 +219,8 @@ class Engine:
         stop_at: float | None = None
         while True:
             if stop_at is None and (self._stopping.is_set() or self.control.stop_requested.is_set()):
-                stop_at = time.monotonic() + END_WAIT_S
+                # Cameras that were told to stop say their last word; one that failed leaves them to the next engine.
+                stop_at = time.monotonic() + (END_WAIT_S if self._failure is None else 0.0)
                 self._begin_stop()
             if self._intake.all_ended or (stop_at is not None and time.monotonic() > stop_at):
                 break
@@ -240,7 +246,7 @@ class Engine:
         log.info("no more frames: %d sets published", self._sets)
 
     def _begin_stop(self) -> None:
-        self.control.state = "ending"
+        self.control.state = "ending" if self._failure is None else "failed"
         for frames in (*self._sync.flush(now_ns()), *self._mailbox.close()):
             self.account.skipped(frames, "stopping")
 
@@ -271,10 +277,10 @@ class Engine:
             lag = max(0, self._sync.newest_tick - frames.tick)
             try:
                 pose_set = replace(pipeline.process(frames), lag_frames=lag)
-            except RigposeError:
+            except BaseException:
                 self.account.skipped(frames, "stopping")
                 raise
-            self._solved.put((frames, pose_set))
+            self._to_publisher((frames, pose_set))
             answered += pose_set.status == "ok"
             if self.config.sets is not None and answered >= self.config.sets:
                 self._stopping.set()
@@ -290,9 +296,31 @@ class Engine:
 
     # ------------------------------------------------------------------ publishing
 
+    def _to_publisher(self, item: tuple[FrameSet, PoseSet] | None) -> None:
+        """Hand a set over; a publisher that has failed must not hold up the end."""
+        while not self._published_last.is_set():
+            try:
+                self._solved.put(item, timeout=POLL_S)
+                return
+            except queue.Full:
+                continue
+        if item is not None:
+            self.account.skipped(item[0], "stopping")
+
+    def _account_unpublished(self) -> None:
+        while not self._solved.empty():
+            if (item := self._solved.get()) is not None:
+                self.account.skipped(item[0], "stopping")
+
     def _publish_all(self) -> None:
-        publisher = PosePublisher(self._run_dir.endpoint("poses"))
-        recorder = RecordSender(self._run_dir.endpoint("record")) if self._record else None
+        try:
+            with PosePublisher(self._run_dir.endpoint("poses")) as publisher:
+                recorder = RecordSender(self._run_dir.endpoint("record")) if self._record else None
+                self._publish_until_told(publisher, recorder)
+        finally:
+            self._published_last.set()
+
+    def _publish_until_told(self, publisher: PosePublisher, recorder: RecordSender | None) -> None:
         try:
             seq = meta_seq = 0
             next_meta = 0.0
@@ -310,21 +338,8 @@ class Engine:
                     continue
                 if item is None:
                     return
-                frames, pose_set = item
-                if pose_set.status == "incomplete":
-                    self.account.skipped(frames, "incomplete")
-                    self._incomplete += 1
-                pose_set = replace(pose_set, stamps=replace(pose_set.stamps, published_ns=now_ns()))
-                header = codec.header(self._run_dir.session_id, "engine", self._epoch, seq)
-                payload = codec.pack(to_message(pose_set, header))
-                publisher.send(POSES, payload)
+                payload = self._publish(publisher, *item, seq)
                 seq += 1
-                if pose_set.status == "ok":
-                    self.account.used(frames)
-                    self._sets += 1
-                    self._poses += any(subject.state != "lost" for subject in pose_set.subjects)
-                    self._recent_ms.append(pose_set.stamps.stages_ms()["received_to_published"])
-                    del self._recent_ms[:-200]
                 if recorder is not None:
                     self._to_recorder(recorder, POSES, payload)
         finally:
@@ -333,6 +348,26 @@ class Engine:
             publisher.close(1.0)
             if recorder is not None:
                 recorder.close(RECORD_WAIT_S)
+
+    def _publish(self, publisher: PosePublisher, frames: FrameSet, pose_set: PoseSet, seq: int) -> bytes:
+        """Send a set's message, and count its frames; the message."""
+        try:
+            pose_set = replace(pose_set, stamps=replace(pose_set.stamps, published_ns=now_ns()))
+            header = codec.header(self._run_dir.session_id, "engine", self._epoch, seq)
+            payload = codec.pack(to_message(pose_set, header))
+            publisher.send(POSES, payload)
+        except BaseException:
+            self.account.skipped(frames, "stopping")
+            raise
+        if pose_set.status == "incomplete":
+            self.account.skipped(frames, "incomplete")
+            self._incomplete += 1
+            return payload
+        self.account.used(frames)
+        self._sets += 1
+        self._poses += any(subject.state != "lost" for subject in pose_set.subjects)
+        self._recent_ms.append(pose_set.stamps.stages_ms()["received_to_published"])
+        return payload
 
     def _to_recorder(self, recorder: RecordSender, topic: bytes, payload: bytes) -> None:
         # Lossless runs wait for the recorder; live, the poses must not, and a full queue is loud.

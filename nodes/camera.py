@@ -63,7 +63,7 @@ class CameraNode:
         self._rate = config.rate
         self._epoch = new_epoch()
         self._lock = threading.Lock()
-        self._refused = 0
+        self._refused = dict.fromkeys(self._views.names, 0)
         self._sent = 0
         self._last_tick: int | None = None
         self._last_seq = dict.fromkeys(self._views.names, -1)
@@ -77,25 +77,25 @@ class CameraNode:
             {"cameras": list(self._views.names)},
         )
 
-    @property
-    def counters(self) -> Counters:
-        """What the source has counted, and what could not be sent."""
+    def counters(self, camera: str) -> Counters:
+        """What the source has counted, and what of one of its cameras could not be sent."""
         with self._lock:
-            return replace(self._source.counters, queue_full=self._refused)
+            return replace(self._source.counters, queue_full=self._refused[camera])
 
     def counted(self) -> dict[str, Any]:
         """Counters for the control channel."""
-        counters = self.counters
+        counters = self._source.counters
+        with self._lock:
+            refused = dict(self._refused)
         return {
             "exposed": counters.exposed,
             "lost_upstream": counters.lost_upstream,
             "seen": counters.seen,
-            "queue_full": counters.queue_full,
+            "queue_full": refused,
             "sent": self._sent,
             "first_tick": self._source.first_tick,
             "last_tick": self._last_tick,
             "record_lost": self._record_lost,
-            "cameras": list(self._views.names),
         }
 
     def main(self) -> int:
@@ -144,6 +144,8 @@ class CameraNode:
         try:
             for frame in self._frames():
                 for view in self._views.split(frame):
+                    counters = replace(frame.counters, queue_full=self._refused[view.camera])
+                    view = replace(view, counters=counters, node_epoch=self._epoch)
                     self._send(sender, view, control)
                     if recorder is not None:
                         self._keep(recorder, view, control)
@@ -151,10 +153,11 @@ class CameraNode:
             patient = self.lossless and not control.stop_requested.is_set()
             wait_s, stop = (_END_LOSSLESS_S, control.stop_requested) if patient else (_END_LINGER_S, None)
             for camera in self._views.names:
-                end = EndOfFrames(camera, self._epoch, self._last_seq[camera], self.counters)
+                counters = self.counters(camera)
+                end = EndOfFrames(camera, self._epoch, self._last_seq[camera], counters)
                 sender.end(end, wait_s=wait_s, stop=stop)
                 if recorder is not None:
-                    seen = replace(end, last_seq=self.counters.seen - 1)
+                    seen = replace(end, last_seq=counters.seen - 1)
                     recorder.send([encode_end(seen, self._run_dir.session_id, self.name)], wait_s=_END_LINGER_S)
         finally:
             sender.close(_END_LINGER_S)
@@ -164,7 +167,7 @@ class CameraNode:
     def _frames(self) -> Iterator[Frame]:
         while (frame := self._source.read()) is not None:
             self._last_tick = frame.tick
-            yield replace(frame, node_epoch=self._epoch, counters=replace(frame.counters, queue_full=self._refused))
+            yield frame
 
     def _send(self, sender: FrameSender, frame: Frame, control: NodeControl) -> None:
         if not self.lossless:
@@ -175,7 +178,7 @@ class CameraNode:
                 sent = sender.send(frame, wait_s=_SEND_SLICE_S, stop=control.stop_requested)
         with self._lock:
             self._sent += sent
-            self._refused += not sent
+            self._refused[frame.camera] += not sent
             if sent:
                 self._last_seq[frame.camera] = frame.seq
 

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,12 @@ from capture.wire import META, POSES, PoseSubscriber, RecordSender
 from engine.config import SystemConfig, load_system, write_config
 from engine.preflight import check_sizes, complete_rate, judge_rig, load_rig, locate_model
 from engine.runtimes import check_name as check_runtime
-from nodes.ledger import PoseTally, summarise
+from nodes.ledger import PoseTally, note_heard, summarise
 from nodes.recordings import drawn_recording
 from nodes.supervisor import Node, Supervisor
-from nodes.web_gate import LINK
 from rigpose import codec
 from rigpose.errors import ConfigError, ExitCode, ProtocolError
-from rigpose.extras import is_there
+from rigpose.files import write_json
 from rigpose.logs import log_to
 from rigpose.pose import from_message
 from rigpose.resources import launch_file
@@ -39,6 +38,11 @@ TURN_S = 0.02
 STATUS_S = 1.0
 START_AHEAD_S = 0.3
 READY_S = 120.0
+LEDGER_MESSAGES = 10_000
+KEPT_MESSAGES = 1000
+ALL_ENDED_S = 5.0
+"""What a live engine gets to end by itself when no camera is left; one that was started again behind their last
+words never hears them."""
 STOP_S = {"camera": 5.0, "engine": 8.0, "viewer": 2.0, "recorder": 30.0}
 STOP_ORDER = ("camera", "engine", "viewer", "recorder")
 
@@ -58,31 +62,21 @@ class Launch:
     Args:
         config: Complete: every path absolute, rate and model set.
         run_dir: Made for this run.
-        viewer: ``open3d`` (a window), ``web`` (a page in the browser), ``none``, or ``auto``: a window where
-            there is a display, else a page; each only where its extra is installed.
+        viewer: ``auto`` (a window where there is a display), ``open3d`` or ``none``.
         seconds: End after so long.
-        say: Told what belongs into the user's terminal and into no log.
     """
 
-    def __init__(
-        self,
-        config: SystemConfig,
-        run_dir: RunDirectory,
-        viewer: str,
-        seconds: float | None,
-        say: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, config: SystemConfig, run_dir: RunDirectory, viewer: str, seconds: float | None) -> None:
         self.config = config
         self.run_dir = run_dir
         self.outcome = Outcome()
         self.tally = PoseTally()
         self._seconds = seconds
         self._viewer = viewer
-        self._say = say or (lambda _: None)
         self._config_file = run_dir.path / "config.yaml"
         write_config(config, self._config_file)
         self._server = ControlServer(run_dir.endpoint("control"), run_dir.session_id)
-        self._poses = PoseSubscriber(run_dir.endpoint("poses"), (POSES, META), hwm=0)
+        self._poses = PoseSubscriber(run_dir.endpoint("poses"), (POSES, META), hwm=LEDGER_MESSAGES)
         self._recorder = RecordSender(run_dir.endpoint("record")) if config.record.enabled else None
         self._supervisor = Supervisor(run_dir.path, config.restart, self._died, self._failed)
         self._current: dict[str, NodeReport] = {}
@@ -90,16 +84,16 @@ class Launch:
         self._start_ns: int | None = None
         self._began = time.time()
         self._rejected = 0
+        self._kept = 0
+        self._to_keep: deque[list[bytes]] = deque(maxlen=KEPT_MESSAGES)
         self._restarts: dict[str, int] = {}
-        self._recording: dict[str, Any] | None = None
 
     # ------------------------------------------------------------------ the order of things
 
     async def run(self) -> Outcome:
         """Start everything, wait for the end, stop everything."""
         loop = asyncio.get_running_loop()
-        signs = _ending_signals()
-        for sign in signs:
+        for sign in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(sign, self._interrupt)
         listening = asyncio.create_task(self._listen())
         try:
@@ -107,7 +101,7 @@ class Launch:
             if not self._ending.is_set():
                 await self._until_the_end()
         finally:
-            for sign in signs:
+            for sign in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(sign)
                 loop.add_signal_handler(sign, self._supervisor.kill_all)
             await self._stop()
@@ -135,7 +129,9 @@ class Launch:
             arguments = ("-m", "nodes.camera", *common, "--name", name)
             # A lossless recording that misses a camera's frames is not one: then the run fails.
             self._supervisor.start(Node(name, "camera", arguments, restartable=not lossless))
-        self._start_viewer(_choice(self._viewer))
+        if self._viewer == "open3d" or (self._viewer == "auto" and _has_display()):
+            viewer = ("-m", "nodes.viewer", "--run-dir", str(self.run_dir.path), "--supervised")
+            self._supervisor.start(Node("viewer", "viewer", viewer, essential=False, restartable=False))
         if not await self._ready("engine", "running"):
             return
         for name in self.config.cameras:
@@ -149,13 +145,6 @@ class Launch:
         for name in self.config.cameras:
             self._server.start(self._current[name], self._start_ns)
         log.info("%s: all nodes are ready", self.config.name)
-
-    def _start_viewer(self, kind: str) -> None:
-        if kind != "none":
-            module = {"open3d": "nodes.viewer", "web": "nodes.web"}[kind]
-            arguments = ("-m", module, "--run-dir", str(self.run_dir.path), "--supervised")
-            # A window that its user closed stays closed; a page that died comes back with another link.
-            self._supervisor.start(Node("viewer", "viewer", arguments, essential=False, restartable=kind == "web"))
 
     async def _ready(self, name: str, state: str) -> bool:
         deadline = time.monotonic() + READY_S
@@ -171,12 +160,18 @@ class Launch:
 
     async def _until_the_end(self) -> None:
         engine = self._supervisor.nodes["engine"]
+        cameras = [self._supervisor.nodes[name] for name in self.config.cameras]
         until = None if self._seconds is None else time.monotonic() + START_AHEAD_S + self._seconds
         while not self._ending.is_set():
             report = self._current.get("engine")
             ended = engine.finished.is_set() or (report is not None and report.state in ("ending", "ended"))
             if ended or (until is not None and time.monotonic() >= until):
                 return
+            # Lossless, an engine may be long at what waits, but is never one that came late.
+            if self.config.mode == "live" and all(node.finished.is_set() for node in cameras):
+                left_s = time.monotonic() + ALL_ENDED_S
+                until = left_s if until is None else min(until, left_s)
+                cameras = [engine]
             await asyncio.sleep(TURN_S)
 
     async def _stop(self) -> None:
@@ -189,34 +184,40 @@ class Launch:
                 # The engine ends by itself when all cameras have said their last word.
                 if report is not None and node.alive:
                     self._server.stop(report)
-            # One that is still loading cannot be told, and has nothing to lose: it gets the signal at once.
-            waits = {node.name: STOP_S[kind] if node.name in self._current else 0.0 for node in nodes}
-            await asyncio.gather(*(self._supervisor.end(node, waits[node.name]) for node in nodes))
+            await asyncio.gather(*(self._supervisor.end(node, STOP_S[kind]) for node in nodes))
             self._turn()
 
     # ------------------------------------------------------------------ what is heard
 
     async def _listen(self) -> None:
         next_status = 0.0
-        while True:
-            self._turn()
-            if time.monotonic() >= next_status:
-                next_status = time.monotonic() + STATUS_S
-                self._write_status()
-                self._keep_health()
-            await asyncio.sleep(TURN_S)
+        try:
+            while True:
+                self._turn()
+                if time.monotonic() >= next_status:
+                    next_status = time.monotonic() + STATUS_S
+                    self._write_status()
+                    self._keep_health()
+                await asyncio.sleep(TURN_S)
+        except Exception as error:
+            # Deaf, launch could neither account nor start anything: the run ends, and says why.
+            log.exception("launch failed")
+            self._fail(f"launch failed: {type(error).__name__}: {error}")
 
     def _turn(self) -> None:
         for kind, report, message in self._server.receive():
-            self._current[report.node] = report
+            node = self._supervisor.nodes.get(report.node)
+            if node is not None and node.alive and node.process is not None and node.process.pid == report.pid:
+                self._current[report.node] = report  # else the last words of one that is dead already
+                node.served |= report.state == "running"
+                if node.expected_to_end and kind in ("hello", "heartbeat"):
+                    self._server.stop(report)  # it was on its way up when the others were told
+                    continue
+            if report.kind == "engine":
+                note_heard(report, self._server.reports)
             if kind == "event":
                 text, data = str(message.get("text", "")), message.get("data")
-                if message.get("event") == LINK and isinstance(data, dict):
-                    self._say(f"the rig in your browser: {data.get('url')}")
-                    data = None  # Whoever has the link is let in, so it is kept nowhere.
                 self._event(str(message.get("event")), text, report.node, int(message["at_ns"]), data)
-            elif kind == "bye" and report.kind == "recorder":
-                self._recording = report.counters.get("recording")
             elif kind == "heartbeat" and report.kind == "camera" and report.state == "ready" and self._start_ns:
                 self._server.start(report, self._start_ns)  # it came back: it joins at the current tick
         while (received := self._poses.receive()) is not None:
@@ -231,6 +232,7 @@ class Launch:
             except ProtocolError as error:
                 self._rejected += 1
                 log.warning("a pose message was refused: %s", error)
+        self._hand_to_recorder()
 
     def _engine_is_heard(self, epoch: str) -> None:
         report = self._server.reports.get(epoch)
@@ -242,15 +244,23 @@ class Launch:
         self._keep(b"event", event=name, text=text, source=source, clock="monotonic", at_ns=at_ns, data=data or {})
 
     def _keep(self, topic: bytes, **body: Any) -> None:
-        """Give something to the recorder, if there is one."""
-        if self._recorder is not None and "recorder" in self._current:
-            header = codec.header(self.run_dir.session_id, "launch", self.run_dir.session_id, 0)
-            self._recorder.send([topic, codec.pack({**header, **body})])
+        """Give something to the recorder, if there is one, as soon as it takes it."""
+        if self._recorder is not None:
+            header = codec.header(self.run_dir.session_id, "launch", self._server.epoch, self._kept)
+            self._kept += 1  # where too much waits and the oldest goes, the recorder sees the gap and counts it
+            self._to_keep.append([topic, codec.pack({**header, **body})])
+            self._hand_to_recorder()
+
+    def _hand_to_recorder(self) -> None:
+        while self._recorder is not None and self._to_keep and "recorder" in self._current:
+            if not self._recorder.send(self._to_keep[0]):
+                return
+            self._to_keep.popleft()
 
     def _keep_health(self) -> None:
         for node, report in self._current.items():
             if report.kind != "recorder":  # it keeps its own
-                self._keep(b"health", node=node, counters=report.counters)
+                self._keep(b"health", about=node, counters=report.counters)
 
     def _died(self, node: Node, code: int, restart_in_s: float | None) -> None:
         report = self._current.pop(node.name, None)
@@ -266,9 +276,6 @@ class Launch:
         words = self._supervisor.last_words(node) or f"ended with exit code {node.exit_code}"
         if not node.essential:
             log.warning("%s is not shown: %s", node.name, words)
-            self._say(f"{node.name} is not shown: {words}")
-            if self._viewer == "auto" and "nodes.viewer" in node.arguments and is_there("viser"):
-                self._start_viewer("web")
             return
         code = node.exit_code if node.exit_code in tuple(ExitCode) else ExitCode.FAILED
         self._fail(f"{node.name}: {words}" if node.name not in words else words, int(code or ExitCode.FAILED))
@@ -285,10 +292,10 @@ class Launch:
     # ------------------------------------------------------------------ what is told
 
     def _write_status(self) -> None:
-        status = self.status()
-        temporary = self.run_dir.path / ".status.json"
-        temporary.write_text(json.dumps(status), encoding="utf-8")
-        os.replace(temporary, self.run_dir.path / "status.json")
+        try:
+            write_json(self.run_dir.path / "status.json", self.status())
+        except OSError as error:
+            log.warning("%s: no status can be written: %s", self.run_dir.path, error.strerror)
 
     def status(self) -> dict[str, Any]:
         """What `rigpose status` shows."""
@@ -332,27 +339,15 @@ class Launch:
             session_id=self.run_dir.session_id,
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._began)),
             duration_s=time.time() - self._began,
-            recording=self._recording,
+            recording=self._recording(),
             nodes=nodes,
             notes=tuple(self.outcome.errors),
         )
 
-
-def _choice(viewer: str) -> str:
-    """What ``auto`` means on this machine."""
-    if viewer != "auto":
-        return viewer
-    if _has_display() and is_there("open3d"):
-        return "open3d"
-    return "web" if is_there("viser") else "none"
-
-
-def _ending_signals() -> list[signal.Signals]:
-    """Ctrl-C, a polite kill, and the loss of the terminal, where that is not ignored (nohup)."""
-    signs = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signs.append(signal.SIGHUP)
-    return signs
+    def _recording(self) -> dict[str, Any] | None:
+        """What the recorder says of its session; ``earlier`` are those of recorders that died."""
+        said = [r.counters["recording"] for r in self._server.reports.values() if "recording" in r.counters]
+        return {**said[-1], **({"earlier": said[:-1]} if said[1:] else {})} if said else None
 
 
 def _has_display() -> bool:
@@ -446,21 +441,19 @@ def launch(
     log_to(run_dir.path, "launch", console=False)
     line = StatusLine(run_dir, quiet=quiet)
     try:
-        run = Launch(system, run_dir, viewer, seconds, line.say)
+        run = Launch(system, run_dir, viewer, seconds)
         with line.watching():
             outcome = asyncio.run(run.run())
         final = run.summary()
-        try:
-            if not quiet:
-                print_summary(final)
-            for error in outcome.errors:
-                print(f"rigpose: error: {error}", file=sys.stderr)
-        finally:  # also where the terminal has gone
-            if summary is not None:
-                final.write(summary)
-            final.write(run_dir.path / "summary.json")
-            if final.recording and (path := final.recording.get("path")):
-                final.write(Path(path) / "summary.json")
+        if not quiet:
+            print_summary(final)
+        for error in outcome.errors:
+            print(f"rigpose: error: {error}", file=sys.stderr)
+        if summary is not None:
+            final.write(summary)
+        final.write(run_dir.path / "summary.json")
+        if final.recording and (path := final.recording.get("path")):
+            final.write(Path(path) / "summary.json")
         if outcome.errors:
             return outcome.code
         return int(ExitCode.INTERRUPTED) if outcome.interrupted else int(ExitCode.OK)

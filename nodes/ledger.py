@@ -123,6 +123,21 @@ def _joined_source_counts(starts: list[dict[str, Any]]) -> dict[str, int]:
     return total
 
 
+def note_heard(engine: NodeReport, reports: Mapping[str, NodeReport]) -> None:
+    """Keep with each camera node what an engine says of the last frame that it got from it.
+
+    Args:
+        engine: Its newest report; it tells of the newest starts of each node only.
+        reports: Every start of every node, by epoch.
+    """
+    for camera, counts in engine.counters.get("cameras", {}).items():
+        for epoch, said in counts.get("epochs", {}).items():
+            if (report := reports.get(epoch)) is not None:
+                heard = report.heard.setdefault(camera, {})
+                for name in _SOURCE_COUNTS:
+                    heard[name] = max(heard.get(name, 0), int(said.get(name, 0)))
+
+
 def account(
     camera: str,
     published: Mapping[str, int],
@@ -152,11 +167,10 @@ def account(
     engine_counts = [report.counters.get("cameras", {}).get(camera, {}) for report in engines]
     starts = []
     for report in cameras:
-        start = {name: int(report.counters.get(name, 0)) for name in _SOURCE_COUNTS}
-        for counts in engine_counts:
-            heard = counts.get("epochs", {}).get(report.epoch, {})
-            for name in _SOURCE_COUNTS:
-                start[name] = max(start[name], int(heard.get(name, 0)))
+        said = {**report.counters, "queue_full": report.counters.get("queue_full", {}).get(camera, 0)}
+        start = {name: int(said.get(name, 0)) for name in _SOURCE_COUNTS}
+        for name, count in report.heard.get(camera, {}).items():
+            start[name] = max(start[name], count)
         starts.append({**start, "first_tick": report.counters.get("first_tick")})
     source = _joined_source_counts(starts)
     skipped = {reason: sum(int(c.get(reason, 0)) for c in engine_counts) for reason in _ENGINE_REASONS}

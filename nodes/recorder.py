@@ -83,10 +83,10 @@ class Keeper:
             elif topic == META:
                 self._meta(bytes(parts[1]))
             elif topic == EVENT:
-                self._event(codec.unpack(parts[1]))
+                self._event(self._from_launch(parts[1]))
             elif topic == HEALTH:
-                message = codec.unpack(parts[1])
-                self.writer.add_health(str(message["node"]), dict(message["counters"]))
+                message = self._from_launch(parts[1])
+                self.writer.add_health(str(message["about"]), dict(message["counters"]))
             else:
                 self._frame(parts)
         except (ProtocolError, KeyError, TypeError, ValueError) as error:
@@ -103,7 +103,15 @@ class Keeper:
         self.writer.add_pose(payload, published_ns)
 
     def _meta(self, payload: bytes) -> None:
-        self.writer.add_meta(payload, info_of(codec.unpack(payload)))
+        message = codec.unpack(payload)
+        codec.check_header(message)
+        self.writer.add_meta(payload, info_of(message))
+
+    def _from_launch(self, payload: bytes | memoryview) -> dict[str, Any]:
+        message = codec.unpack(payload)
+        codec.check_header(message)
+        self._gap(message["node"], message["node_epoch"], message["seq"])
+        return message
 
     def _event(self, message: Mapping[str, Any]) -> None:
         self.writer.add_event(
@@ -184,7 +192,8 @@ class Recorder:
 
     def __init__(self, writer: SessionWriter, run_dir: RunDirectory, *, supervised: bool) -> None:
         self.writer = writer
-        self.keeper = Keeper(writer, run_dir.session_id)
+        # One that was started again is not to blame for what came before its time.
+        self.keeper = Keeper(writer, run_dir.session_id, from_start="clock" not in run_dir.info)
         self._receiver = RecordReceiver(run_dir.endpoint("record"), hwm=QUEUE_MESSAGES)
         self.control = NodeControl(
             run_dir.endpoint("control") if supervised else None,

@@ -22,6 +22,7 @@ from pathlib import Path
 import rigpose
 from engine.config import RestartSection
 from rigpose.errors import ExitCode
+from rigpose.parent import PARENT_VARIABLE
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,12 @@ class Node:
         arguments: Of ``python``, from ``-m`` on.
         essential: Whether the run ends when it cannot be kept alive.
         restartable: Whether it is started again when it dies.
+        process: The one that runs, or the last one.
+        exit_code: Of the last process that ended.
+        deaths: How often one ended unexpectedly.
+        served: Whether one has ever run: what it needs was there then.
+        expected_to_end: Whether it was asked to stop.
+        finished: Set when it runs no more and will not be started again.
     """
 
     name: str
@@ -49,7 +56,7 @@ class Node:
     process: asyncio.subprocess.Process | None = None
     exit_code: int | None = None
     deaths: int = 0
-    started_s: float = 0.0
+    served: bool = False
     expected_to_end: bool = False
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -92,9 +99,8 @@ class Supervisor:
         pause_s = self._restart.backoff_s
         try:
             while True:
-                node.started_s = time.monotonic()
-                node.process = await self._spawn(node)
-                code = await node.process.wait()
+                started_s = time.monotonic()
+                code = await self._run(node)
                 node.exit_code = code
                 if node.expected_to_end or code == ExitCode.OK:
                     return
@@ -103,14 +109,14 @@ class Supervisor:
                     code in FINAL_CODES
                     or not node.restartable
                     or self._restart.policy == "never"
-                    or (code == ExitCode.MISSING and node.deaths == 1)
+                    or (code == ExitCode.MISSING and not node.served)
                 )
+                if time.monotonic() - started_s > self._restart.reset_s:
+                    pause_s = self._restart.backoff_s
                 self._died(node, code, None if final else pause_s)
                 if final:
                     self._failed(node)
                     return
-                if time.monotonic() - node.started_s > self._restart.reset_s:
-                    pause_s = self._restart.backoff_s
                 await asyncio.sleep(pause_s)
                 if node.expected_to_end:
                     return
@@ -118,12 +124,22 @@ class Supervisor:
         finally:
             node.finished.set()
 
+    async def _run(self, node: Node) -> int:
+        """Run a node's process to its end; its exit code."""
+        try:
+            node.process = await self._spawn(node)
+        except OSError as error:
+            log.error("%s cannot be started: %s", node.name, error)
+            return int(ExitCode.FAILED)
+        return await node.process.wait()
+
     async def _spawn(self, node: Node) -> asyncio.subprocess.Process:
         # -P: a folder of the user's that is called like one of our packages must not take its place.
         root = str(Path(rigpose.__file__).resolve().parent.parent)
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(":"),
+            PARENT_VARIABLE: str(os.getpid()),
         }
         with (self._folder / f"{node.name}.out").open("ab") as output:
             return await asyncio.create_subprocess_exec(

@@ -28,6 +28,7 @@ from rigpose import codec
 from rigpose.errors import ConfigError, ExitCode, MissingError, ProtocolError, RigposeError
 from rigpose.extras import is_there, missing
 from rigpose.logs import log_to
+from rigpose.parent import end_with_parent
 from rigpose.pose import PoseSet, from_message
 from rigpose.program import run
 
@@ -325,7 +326,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.supervised:
         run_dir = RunDirectory.open(options.run_dir)
         log_to(run_dir.path, "viewer", console=False)
-        return Live(run_dir, (width, height), supervised=True).main()
+        live = Live(run_dir, (width, height), supervised=True)
+        end_with_parent(live.control.stop_requested.set)
+        return live.main()
     return view(
         options.session,
         png=options.png,

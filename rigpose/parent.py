@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
+PARENT_VARIABLE = "RIGPOSE_PARENT"
+"""Tells a node the process that started it: one that dies early is somebody else's child when it looks."""
 _PR_SET_PDEATHSIG = 1
 _CHECK_S = 0.5
 
@@ -18,9 +20,10 @@ def end_with_parent(stop: Callable[[], None]) -> None:
     """Call ``stop`` on SIGTERM and when the parent process is gone, so that no node is left behind.
 
     Linux sends the signal itself the moment the parent dies; elsewhere, and where that comes too late,
-    a thread looks twice a second.
+    a thread looks twice a second. One that is gone before this is called counts as well, where it
+    stands in ``PARENT_VARIABLE``.
     """
-    parent = os.getppid()
+    parent = int(os.environ.get(PARENT_VARIABLE, os.getppid()))
     signal.signal(signal.SIGTERM, lambda *_: stop())
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

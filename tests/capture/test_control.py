@@ -11,6 +11,8 @@ import pytest
 import zmq
 
 from capture.control import ControlServer, NodeControl
+from rigpose import __version__, codec
+from rigpose.errors import ConfigError
 
 
 @pytest.fixture
@@ -113,3 +115,47 @@ def test_nobody_listening_does_not_hold_up_the_end(tmp_path: Path) -> None:
     began = time.monotonic()
     control.close()
     assert time.monotonic() - began < 2.5
+
+
+def test_a_node_whose_counting_fails_lives_on_and_hears_the_stop(server: ControlServer, endpoint: str) -> None:
+    counted = [{"seen": 7}]
+    with node(endpoint, lambda: counted[0]) as control:
+        until(server, lambda h: "heartbeat" in kinds(h))
+        counted.clear()
+        until(server, lambda h: kinds(h).count("heartbeat") >= 2)
+        server.stop(server.reports["epoch1"])
+        assert control.stop_requested.wait(5)
+    assert server.reports["epoch1"].counters == {"seen": 7}
+
+
+def test_a_node_that_fails_does_not_say_that_it_has_ended(server: ControlServer, endpoint: str) -> None:
+    with pytest.raises(RuntimeError), node(endpoint):
+        raise RuntimeError("broken")
+    until(server, lambda h: "bye" in kinds(h))
+    assert server.reports["epoch1"].state == "failed"
+
+
+def test_hello_tells_the_versions(server: ControlServer, endpoint: str) -> None:
+    with node(endpoint):
+        until(server, lambda h: "hello" in kinds(h))
+    assert server.reports["epoch1"].versions["rigpose"] == __version__
+
+
+def test_launch_answers_with_the_header_of_every_message(server: ControlServer, endpoint: str) -> None:
+    socket: zmq.Socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket.connect(endpoint)
+    hello = {**codec.header("session", "cam01", "e", 0), "type": "hello", "kind": "camera", "pid": 1}
+    socket.send(codec.pack(hello))
+    until(server, lambda h: "hello" in kinds(h))
+    for _ in range(2):
+        server.stop(server.reports["e"])
+    answers = [codec.unpack(socket.recv()) for _ in range(2)]
+    for answer in answers:
+        codec.check_header(answer)
+    assert [answer["seq"] for answer in answers] == [0, 1] and answers[0]["node_epoch"] == server.epoch
+    socket.close(0)
+
+
+def test_an_address_that_is_taken_is_told_in_one_line(server: ControlServer, endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="in use"):
+        ControlServer(endpoint, "session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capture.frame import Counters, Frame, FrameSet
-from engine.account import FrameAccount
+from engine.account import MOST_EPOCHS, FrameAccount
 from rigpose.pose import SyncInfo
 
 
@@ -34,3 +34,11 @@ def test_a_set_counts_for_the_cameras_that_are_in_it() -> None:
     account.skipped(frame(0, camera="b"), "stopping")
     snapshot = account.snapshot()
     assert (snapshot["a"]["used"], snapshot["b"]["used"], snapshot["b"]["stopping"]) == (1, 0, 1)
+
+
+def test_a_node_that_starts_again_and_again_does_not_fill_the_memory() -> None:
+    account = FrameAccount(["a"])
+    for start in range(100):
+        account.received(frame(0, epoch=f"e{start}"))
+    epochs = account.snapshot()["a"]["epochs"]
+    assert len(epochs) == MOST_EPOCHS and "e99" in epochs and "e0" not in epochs

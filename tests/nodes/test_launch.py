@@ -206,6 +206,55 @@ def test_a_killed_engine_comes_back_and_the_cameras_count_meanwhile(rig: Rig) ->
     assert summary.nodes["engine"]["restarts"] == 1
 
 
+FAILING_ENGINE = """
+import sys, threading, time
+from pathlib import Path
+mark = Path(MARK)
+def break_it():
+    while "engine.serve" not in " ".join(sys.orig_argv) or not hasattr(sys.modules.get("engine.pipeline"), "Pipeline"):
+        time.sleep(0.01)
+    pipeline = sys.modules["engine.pipeline"].Pipeline
+    process = pipeline.process
+    def failing(self, frames):
+        if self._set_index > 20 and not mark.exists():
+            mark.touch()
+            raise RuntimeError("a driver went away")
+        return process(self, frames)
+    pipeline.process = failing
+threading.Thread(target=break_it, daemon=True).start()
+"""
+
+
+def test_an_engine_that_fails_is_started_again_and_not_taken_for_the_end(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(FAILING_ENGINE.replace("MARK", repr(str(tmp_path / "mark"))))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    rig.start("--seconds", "60")
+    before = rig.until(lambda s: s["nodes"].get("engine", {}).get("deaths") == 1)["summary"]["sets"]
+    rig.until(lambda s: s["summary"]["sets"] > before + 10)
+    assert rig.process is not None
+    rig.process.send_signal(signal.SIGINT)
+    code, _, err = rig.end()
+    assert code == 130, err
+    summary = rig.summary()
+    assert summary.nodes["engine"]["restarts"] == 1 and before > 0
+    for name, camera in summary.cameras.items():
+        assert camera.balanced, (name, camera)
+
+
+def test_an_engine_that_comes_back_behind_the_last_frame_does_not_wait_for_ever(rig: Rig) -> None:
+    rig.start(restart={"backoff_s": 3})
+    rig.until(lambda s: s["summary"]["sets"] > 20)
+    rig.kill("engine")
+    code, _, err = rig.end(30)
+    assert code == 0, err
+    for name, camera in rig.summary().cameras.items():
+        assert camera.balanced, (name, camera)
+
+
 def test_ctrl_c_ends_in_order_with_summary_and_closed_recording(rig: Rig) -> None:
     process = rig.start("--seconds", "60")
     rig.until(lambda s: s["summary"]["sets"] > 10)

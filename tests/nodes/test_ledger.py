@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 
 from capture.control import NodeReport
-from nodes.ledger import PoseTally, account, summarise
+from nodes.ledger import PoseTally, account, note_heard, summarise
 from rigpose.pose import PoseSet, SubjectPose, SyncInfo
 from rigpose.stamps import SetStamps
 
 
-def camera(epoch: str = "c1", *, bye: bool = True, first_tick: int = 0, **counters: int) -> NodeReport:
+def camera(
+    epoch: str = "c1", *, bye: bool = True, first_tick: int = 0, queue_full: int = 0, **counters: int
+) -> NodeReport:
     report = NodeReport("cam", "camera", epoch, 1, said_bye=bye)
     report.counters = {
         "exposed": 0,
         "lost_upstream": 0,
         "seen": 0,
-        "queue_full": 0,
+        "queue_full": {"cam": queue_full, "mirror": 100},
         "first_tick": first_tick,
         **counters,
     }
@@ -85,8 +87,17 @@ def test_what_a_dead_node_had_under_way_died_with_it() -> None:
 
 def test_a_killed_camera_counts_by_its_last_frame_where_that_is_newer_than_its_last_heartbeat() -> None:
     said = {"c1": {"exposed": 48, "lost_upstream": 0, "seen": 48, "queue_full": 1}}
-    result, _ = account("cam", {"e1": 47}, [camera(bye=False, exposed=45, seen=45)], [engine(epochs=said)], died=True)
+    killed, listener = camera(bye=False, exposed=45, seen=45), engine(epochs=said)
+    note_heard(listener, {"c1": killed})
+    listener.counters["cameras"]["cam"]["epochs"] = {}
+    note_heard(listener, {"c1": killed})
+    result, _ = account("cam", {"e1": 47}, [killed], [listener], died=True)
     assert result.balanced and result.seen == 48 and result.skipped.node_died == 0
+
+
+def test_each_camera_of_a_shared_source_has_its_own_refused_frames() -> None:
+    result, notes = account("cam", {"e1": 97}, [camera(exposed=100, seen=100, queue_full=3)], [engine()], died=False)
+    assert result.skipped.queue_full == 3 and result.balanced and not notes, "not those of the mirror beside it"
 
 
 def test_the_schedule_goes_on_while_a_node_is_dead() -> None:

@@ -37,6 +37,10 @@ def meta(seq: int = 0) -> bytes:
     )
 
 
+def from_launch(seq: int, **body) -> bytes:
+    return codec.pack({**codec.header(SESSION, "launch", "launch-epoch", seq), **body})
+
+
 def frame_parts(camera: str, seq: int, **values) -> list:
     header, image = encode_frame(picture(camera, seq, **values), SESSION, camera, f"{camera}-epoch", seq)
     return [header] if image is None else [header, image.tobytes()]
@@ -53,8 +57,8 @@ class TestKeeper:
         keeper.keep([META, meta()])
         keeper.keep([POSES, payload(pose_set(0, (subject(stride(0)),)))])
         keeper.keep(frame_parts("cam0", 0))
-        keeper.keep([EVENT, codec.pack({"event": "lamp", "source": "launch", "at_ns": 5})])
-        keeper.keep([HEALTH, codec.pack({"node": "cam0", "counters": {"seen": 1}})])
+        keeper.keep([EVENT, from_launch(0, event="lamp", source="launch", at_ns=5)])
+        keeper.keep([HEALTH, from_launch(1, about="cam0", counters={"seen": 1})])
         keeper.writer.close()
         reader = SessionReader(keeper.writer.path)
         assert reader.n_sets == 1 and reader.skeletons() == {"coco17": COCO17} and len(reader.rig()) == 4
