@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from engine.runtimes import check_name as check_runtime
 from nodes.ledger import PoseTally, note_heard, summarise
 from nodes.recordings import drawn_recording
 from nodes.supervisor import Node, Supervisor
+from nodes.web_gate import LINK
 from rigpose import codec
 from rigpose.errors import ConfigError, ExitCode, ProtocolError
+from rigpose.extras import is_there
 from rigpose.files import write_json
 from rigpose.logs import log_to
 from rigpose.pose import from_message
@@ -62,17 +65,27 @@ class Launch:
     Args:
         config: Complete: every path absolute, rate and model set.
         run_dir: Made for this run.
-        viewer: ``auto`` (a window where there is a display), ``open3d`` or ``none``.
+        viewer: ``open3d`` (a window), ``web`` (a page in the browser), ``none``, or ``auto``: a window where
+            there is a display, else a page; each only where its extra is installed.
         seconds: End after so long.
+        say: Told what belongs into the user's terminal and into no log.
     """
 
-    def __init__(self, config: SystemConfig, run_dir: RunDirectory, viewer: str, seconds: float | None) -> None:
+    def __init__(
+        self,
+        config: SystemConfig,
+        run_dir: RunDirectory,
+        viewer: str,
+        seconds: float | None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         self.config = config
         self.run_dir = run_dir
         self.outcome = Outcome()
         self.tally = PoseTally()
         self._seconds = seconds
         self._viewer = viewer
+        self._say = say or (lambda _: None)
         self._config_file = run_dir.path / "config.yaml"
         write_config(config, self._config_file)
         self._server = ControlServer(run_dir.endpoint("control"), run_dir.session_id)
@@ -93,7 +106,8 @@ class Launch:
     async def run(self) -> Outcome:
         """Start everything, wait for the end, stop everything."""
         loop = asyncio.get_running_loop()
-        for sign in (signal.SIGINT, signal.SIGTERM):
+        signs = _ending_signals()
+        for sign in signs:
             loop.add_signal_handler(sign, self._interrupt)
         listening = asyncio.create_task(self._listen())
         try:
@@ -101,7 +115,7 @@ class Launch:
             if not self._ending.is_set():
                 await self._until_the_end()
         finally:
-            for sign in (signal.SIGINT, signal.SIGTERM):
+            for sign in signs:
                 loop.remove_signal_handler(sign)
                 loop.add_signal_handler(sign, self._supervisor.kill_all)
             await self._stop()
@@ -129,9 +143,7 @@ class Launch:
             arguments = ("-m", "nodes.camera", *common, "--name", name)
             # A lossless recording that misses a camera's frames is not one: then the run fails.
             self._supervisor.start(Node(name, "camera", arguments, restartable=not lossless))
-        if self._viewer == "open3d" or (self._viewer == "auto" and _has_display()):
-            viewer = ("-m", "nodes.viewer", "--run-dir", str(self.run_dir.path), "--supervised")
-            self._supervisor.start(Node("viewer", "viewer", viewer, essential=False, restartable=False))
+        self._start_viewer(_choice(self._viewer))
         if not await self._ready("engine", "running"):
             return
         for name in self.config.cameras:
@@ -145,6 +157,13 @@ class Launch:
         for name in self.config.cameras:
             self._server.start(self._current[name], self._start_ns)
         log.info("%s: all nodes are ready", self.config.name)
+
+    def _start_viewer(self, kind: str) -> None:
+        if kind != "none":
+            module = {"open3d": "nodes.viewer", "web": "nodes.web"}[kind]
+            arguments = ("-m", module, "--run-dir", str(self.run_dir.path), "--supervised")
+            # A window that its user closed stays closed; a page that died comes back with another link.
+            self._supervisor.start(Node("viewer", "viewer", arguments, essential=False, restartable=kind == "web"))
 
     async def _ready(self, name: str, state: str) -> bool:
         deadline = time.monotonic() + READY_S
@@ -184,7 +203,9 @@ class Launch:
                 # The engine ends by itself when all cameras have said their last word.
                 if report is not None and node.alive:
                     self._server.stop(report)
-            await asyncio.gather(*(self._supervisor.end(node, STOP_S[kind]) for node in nodes))
+            # One that is still loading cannot be told, and has nothing to lose: it gets the signal at once.
+            waits = {node.name: STOP_S[kind] if node.name in self._current else 0.0 for node in nodes}
+            await asyncio.gather(*(self._supervisor.end(node, waits[node.name]) for node in nodes))
             self._turn()
 
     # ------------------------------------------------------------------ what is heard
@@ -217,6 +238,9 @@ class Launch:
                 note_heard(report, self._server.reports)
             if kind == "event":
                 text, data = str(message.get("text", "")), message.get("data")
+                if message.get("event") == LINK and isinstance(data, dict):
+                    self._say(f"the rig in your browser: {data.get('url')}")
+                    data = None  # Whoever has the link is let in, so it is kept nowhere.
                 self._event(str(message.get("event")), text, report.node, int(message["at_ns"]), data)
             elif kind == "heartbeat" and report.kind == "camera" and report.state == "ready" and self._start_ns:
                 self._server.start(report, self._start_ns)  # it came back: it joins at the current tick
@@ -276,6 +300,9 @@ class Launch:
         words = self._supervisor.last_words(node) or f"ended with exit code {node.exit_code}"
         if not node.essential:
             log.warning("%s is not shown: %s", node.name, words)
+            self._say(f"{node.name} is not shown: {words}")
+            if self._viewer == "auto" and "nodes.viewer" in node.arguments and is_there("viser"):
+                self._start_viewer("web")
             return
         code = node.exit_code if node.exit_code in tuple(ExitCode) else ExitCode.FAILED
         self._fail(f"{node.name}: {words}" if node.name not in words else words, int(code or ExitCode.FAILED))
@@ -348,6 +375,23 @@ class Launch:
         """What the recorder says of its session; ``earlier`` are those of recorders that died."""
         said = [r.counters["recording"] for r in self._server.reports.values() if "recording" in r.counters]
         return {**said[-1], **({"earlier": said[:-1]} if said[1:] else {})} if said else None
+
+
+def _choice(viewer: str) -> str:
+    """What ``auto`` means on this machine."""
+    if viewer != "auto":
+        return viewer
+    if _has_display() and is_there("open3d"):
+        return "open3d"
+    return "web" if is_there("viser") else "none"
+
+
+def _ending_signals() -> list[signal.Signals]:
+    """Ctrl-C, a polite kill, and the loss of the terminal, where that is not ignored (nohup)."""
+    signs = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signs.append(signal.SIGHUP)
+    return signs
 
 
 def _has_display() -> bool:
@@ -441,19 +485,21 @@ def launch(
     log_to(run_dir.path, "launch", console=False)
     line = StatusLine(run_dir, quiet=quiet)
     try:
-        run = Launch(system, run_dir, viewer, seconds)
+        run = Launch(system, run_dir, viewer, seconds, line.say)
         with line.watching():
             outcome = asyncio.run(run.run())
         final = run.summary()
-        if not quiet:
-            print_summary(final)
-        for error in outcome.errors:
-            print(f"rigpose: error: {error}", file=sys.stderr)
-        if summary is not None:
-            final.write(summary)
-        final.write(run_dir.path / "summary.json")
-        if final.recording and (path := final.recording.get("path")):
-            final.write(Path(path) / "summary.json")
+        try:
+            if not quiet:
+                print_summary(final)
+            for error in outcome.errors:
+                print(f"rigpose: error: {error}", file=sys.stderr)
+        finally:  # also where the terminal has gone
+            if summary is not None:
+                final.write(summary)
+            final.write(run_dir.path / "summary.json")
+            if final.recording and (path := final.recording.get("path")):
+                final.write(Path(path) / "summary.json")
         if outcome.errors:
             return outcome.code
         return int(ExitCode.INTERRUPTED) if outcome.interrupted else int(ExitCode.OK)
