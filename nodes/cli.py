@@ -29,7 +29,7 @@ models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(
     models_app,
     name="models",
-    help="List the networks, or look into one.",
+    help="List the networks, look into one, or add one.",
     epilog="Example: rigpose models list",
 )
 
@@ -273,6 +273,25 @@ def models_show(
         from nodes.models import show_model
 
         return show_model(model, json)
+
+    _end(body)
+
+
+@models_app.command("add", epilog="Example: rigpose models add https://example.org/mouse.onnx --document mouse.yaml")
+def models_add(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Web address or path of an ONNX file.")],
+    document: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML that describes it, where it does not itself.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call it; default: its file name.")] = None,
+    sha256: Annotated[str | None, typer.Option(metavar="HEX", help="What its checksum has to be.")] = None,
+) -> None:
+    """Keep a network under a name that --model takes."""
+
+    def body() -> int:
+        from nodes.models import add_model
+
+        return add_model(source, document, name, sha256)
 
     _end(body)
 

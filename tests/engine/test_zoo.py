@@ -17,6 +17,12 @@ from rigpose.errors import ConfigError
 from tests.engine import reference
 
 
+@pytest.fixture(autouse=True)
+def no_model_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "user_folder", lambda: tmp_path / "models")
+    return tmp_path / "models"
+
+
 class TestZoo:
     def test_names_lead_to_files(self):
         assert "discs" in zoo.names()
@@ -27,6 +33,18 @@ class TestZoo:
         with pytest.raises(ConfigError, match="neither a file nor a model of the zoo") as caught:
             zoo.path("horses")
         assert "discs" in caught.value.remedy
+
+    def test_a_model_that_was_added_has_its_name_behind_those_that_are_shipped(self, no_model_of_the_user):
+        for name in ("mouse", "discs"):
+            (no_model_of_the_user / name).mkdir(parents=True)
+            (no_model_of_the_user / name / f"{name}.onnx").write_bytes(zoo.path("discs").read_bytes())
+        assert zoo.names() == (*zoo.shipped(), "mouse")
+        assert find_model("mouse").path == no_model_of_the_user / "mouse" / "mouse.onnx"
+        assert find_model("discs").path == zoo.FOLDER / "discs.onnx", "what is shipped cannot be replaced"
+
+    @pytest.mark.parametrize("name", ["", "a.b", "../discs", "a/b", ".hidden", "-x", "ä", "x" * 65, "a\n"])
+    def test_a_name_never_looks_like_a_path(self, name):
+        assert not zoo.is_name(name)
 
     def test_known_documents_are_valid_and_named_by_a_hash(self):
         for file in (zoo.FOLDER / "known").glob("*.yaml"):

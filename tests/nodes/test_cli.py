@@ -16,7 +16,18 @@ from nodes.cli import app
 from rigpose import __version__
 from rigpose.errors import ConfigError
 
-COMMANDS = ("launch", "status", "view", "record", "doctor", "demo", "models", "models list", "models show")
+COMMANDS = (
+    "launch",
+    "status",
+    "view",
+    "record",
+    "doctor",
+    "demo",
+    "models",
+    "models list",
+    "models show",
+    "models add",
+)
 runner = CliRunner()
 
 
