@@ -7,7 +7,7 @@ and the pixel format, texts are short. Nothing is allocated for what does not fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -16,13 +16,12 @@ from capture.pixels import image_shape
 from rigpose import codec
 from rigpose.errors import ProtocolError
 from rigpose.keypoints import Keypoints
-from rigpose.stamps import ExposedFrom
+from rigpose.stamps import EXPOSED_FROM
 
 MAX_SIDE = 16384
 MAX_HEADER_BYTES = 1024 * 1024
 MAX_TEXT = 4096
 MAX_JOINTS = 4096
-_EXPOSED_FROM = get_args(ExposedFrom)
 
 
 def encode_frame(frame: Frame, session_id: str, node: str, epoch: str, seq: int) -> tuple[bytes, np.ndarray | None]:
@@ -123,8 +122,8 @@ def decode_frame(
         points = read.points()
     counters = read.counters()
     exposed_from = read.text("exposed_from")
-    if exposed_from not in _EXPOSED_FROM:
-        raise ProtocolError("frame message", f"exposed_from {exposed_from!r} is not one of {', '.join(_EXPOSED_FROM)}")
+    if exposed_from not in EXPOSED_FROM:
+        raise ProtocolError("frame message", f"exposed_from {exposed_from!r} is not one of {', '.join(EXPOSED_FROM)}")
     flip = message.get("flip", "none")
     if flip not in ("none", "horizontal", "vertical"):
         raise ProtocolError("frame message", "flip is not one of none, horizontal, vertical")
@@ -228,4 +227,6 @@ class _Fields:
             or confidence.dtype.kind != "f"
         ):
             raise ProtocolError("frame message", "has no image, and its points are not (J, 2) with (J,) confidences")
-        return Keypoints(points, confidence)
+        # What is no place was not seen; a confidence beyond 1 would outvote every other view.
+        seen = np.isfinite(points).all(axis=-1) & (confidence > 0)
+        return Keypoints(np.where(seen[:, None], points, np.nan), np.where(seen, np.minimum(confidence, 1), 0))

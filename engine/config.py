@@ -14,6 +14,7 @@ from capture.sources.base import check
 from capture.views import View
 from rigpose.config import Config, FilePath, load
 from rigpose.errors import ConfigError
+from rigpose.pose import MAX_VIEWS
 
 Units = Literal["mm", "cm", "m"]
 Method = Literal["triangulate"]
@@ -158,7 +159,7 @@ class RecordSection(Config):
 
     Attributes:
         enabled: Whether to record.
-        to: Folder that gets a dated folder for each session.
+        to: Folder that gets a dated folder for each session; by default ``recordings`` beside the file.
     """
 
     enabled: bool = True
@@ -227,6 +228,8 @@ class SystemConfig(Config):
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise ValueError(f"camera {sorted(repeated)[0]} is given by two sources")
+        if len(names) > MAX_VIEWS:
+            raise ValueError(f"cameras has {len(names)} of them; one engine takes at most {MAX_VIEWS}")
         for name in self.engine.finder.boxes:
             if name not in names:
                 raise ValueError(f"engine.finder.boxes names {name}; the cameras are {', '.join(names)}")
@@ -270,7 +273,9 @@ def load_system(path: Path, *, data: Path | None = None, assignments: Iterable[s
     if engine.model is not None and Path(engine.model).suffix:
         # A file; a name without one is the zoo's.
         engine = engine.model_copy(update={"model": str(path.resolve().parent / Path(engine.model).expanduser())})
-    return config.model_copy(update={"cameras": cameras, "engine": engine})
+    # A default is not validated, so it does not know its file: each process would take it for a folder of its own.
+    record = config.record.model_copy(update={"to": path.resolve().parent / config.record.to})
+    return config.model_copy(update={"cameras": cameras, "engine": engine, "record": record})
 
 
 def write_config(config: SystemConfig, path: Path) -> None:

@@ -181,6 +181,13 @@ class ModelDocument(Config):
     output: OutputSpec
     crop: CropSpec = CropSpec()
 
+    @model_validator(mode="after")
+    def _crops_have_the_inputs_aspect(self) -> ModelDocument:
+        own = self.input.size[0] / self.input.size[1]
+        if self.crop.aspect is not None and abs(self.crop.aspect / own - 1) > 0.01:
+            raise ValueError(f"crop.aspect is {self.crop.aspect:g}, but crops are not squeezed: input.size has {own:g}")
+        return self
+
     @property
     def aspect(self) -> float:
         """Width over height of a crop."""

@@ -26,12 +26,11 @@ from engine.solve import Observation, Solver
 from engine.tracker import Quality, Track, quality
 from rigpose.errors import ConfigError
 from rigpose.pose import NONE, SUBJECT_LOST, PoseSet, SubjectPose
-from rigpose.stamps import SetStamps, now_ns
+from rigpose.stamps import EXPOSED_FROM, SetStamps, now_ns
 
 log = logging.getLogger(__name__)
 
 _BORDERS = {"constant": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
-_ORIGINS = ("device", "schedule", "arrival")
 SUBJECT_ID = 0
 _ZOOMS = 2
 
@@ -43,13 +42,14 @@ class _Shape:
     size: tuple[int, int]
     roi_offset: tuple[int, int] | None
     binning: tuple[int, int] | None
+    serial: str
 
     @classmethod
     def of(cls, frame: Frame, *, region: bool) -> _Shape:
         """A frame's shape; files and regions of pictures do not know the sensor, ``None`` = as calibrated."""
         if region or frame.video is not None:
-            return cls(frame.size, None, None)
-        return cls(frame.size, frame.roi_offset, frame.binning)
+            return cls(frame.size, None, None, frame.serial)
+        return cls(frame.size, frame.roi_offset, frame.binning, frame.serial)
 
 
 class Geometry:
@@ -85,6 +85,7 @@ class Geometry:
             region = self._config.cameras[self._config.owners[frame.camera]].views is not None
             shape = _Shape.of(frame, region=region)
             if self._shapes.get(frame.camera) != shape:
+                self._check_serial(frame)
                 self._shapes[frame.camera] = shape
                 changed = True
         if changed:
@@ -95,6 +96,15 @@ class Geometry:
                 )
             )
         return changed
+
+    def _check_serial(self, frame: Frame) -> None:
+        calibrated = self.calibration[frame.camera].serial
+        if calibrated and frame.serial and frame.serial != calibrated:
+            raise ConfigError(
+                f"camera {frame.camera}",
+                f"is the device {frame.serial}, the rig was calibrated with {calibrated}",
+                "exchange the cables, or calibrate again",
+            )
 
     def _fitted(self, name: str) -> Camera:
         shape = self._shapes[name]
@@ -336,7 +346,7 @@ class Pipeline:
             lag_frames=0,
             stamps=SetStamps(
                 exposed_ns=tuple(None if f is None else f.exposed_ns for f in frames.frames),
-                exposed_from=max(origins, key=_ORIGINS.index),
+                exposed_from=max(origins, key=EXPOSED_FROM.index),
                 received_ns=tuple(None if f is None else f.received_ns for f in frames.frames),
                 grouped_ns=frames.grouped_ns,
                 inferred_ns=self._inferred_ns,

@@ -32,7 +32,7 @@ def load_rig(config: SystemConfig, where: object = "config") -> Rig:
     """The config's calibration with exactly the cameras that its sources give, in their order.
 
     Raises:
-        ConfigError: The file cannot be used, or does not know one of the cameras.
+        ConfigError: The file cannot be used, does not know one of the cameras, or they are too few to solve a set.
     """
     rig = read_rig(config.rig.file, config.rig.units)
     for name in config.camera_names:
@@ -42,6 +42,12 @@ def load_rig(config: SystemConfig, where: object = "config") -> Rig:
                 f"it knows {', '.join(rig.names)}",
             )  # fmt: skip
     rig = rig.select(config.camera_names)
+    if len(rig) < config.engine.min_views:
+        raise ConfigError(
+            where,
+            f"key engine.min_views: is {config.engine.min_views}, and there is only {', '.join(rig.names)}",
+            "add a camera: one alone sees no depth",
+        )
     if config.rig.world is not None:
         rig = replace(rig, metadata={**rig.metadata, "world": config.rig.world})
     return rig
@@ -69,7 +75,7 @@ def locate_model(config: SystemConfig, where: object) -> LocatedModel:
     if config.engine.model is None:
         raise ConfigError(where, "key engine.model: is missing", "give --model FILE, or a name of: rigpose models list")
     located = find_model(config.engine.model)
-    real = any(section.source.get("kind") == "webcam" for section in config.cameras.values())
+    real = any(check(section.source, where).real_camera for section in config.cameras.values())
     check_domain(located.document, real_cameras=real, force=config.force)
     return located
 

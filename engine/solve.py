@@ -17,8 +17,10 @@ from calib.prepared import Prepared
 from calib.rig import RigArrays
 from calib.robust import solve_components
 from engine.config import SolveSection
+from rigpose.errors import ConfigError
 from rigpose.pose import (
     BEHIND_CAMERA,
+    MAX_VIEWS,
     MEASURED,
     NONE,
     NOT_SEEN,
@@ -82,6 +84,8 @@ class Solver:
         self._gate = config.gate_sigma
         self._min_score = min_score
         self.max_sigma_mm = config.max_sigma_mm or MAX_SIGMA_SHARE * self._rig.unit
+        if self._rig.n_views > MAX_VIEWS:
+            raise ConfigError("rig", f"has {self._rig.n_views} cameras", f"one engine takes at most {MAX_VIEWS}")
         self._bits = (1 << np.arange(self._rig.n_views, dtype=np.uint32))[:, None]
 
     def solve(self, seen: Observation) -> SubjectPose:

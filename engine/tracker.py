@@ -19,6 +19,8 @@ from rigpose.pose import SubjectPose
 
 _SHRINK = 0.9
 """A crop may shrink by at most this factor a set: one set with few joints must not cut the subject."""
+_OUTSIDE = 1.0
+"""Of the picture's side, how far a crop follows joints out of it: near a camera's plane they reproject anywhere."""
 _MAX_AHEAD = 3
 """Sets that the motion is extrapolated over at most."""
 
@@ -120,6 +122,8 @@ class Track:
             if x1 < 0 or y1 < 0 or x0 > picture[0] - 1 or y0 > picture[1] - 1:
                 crops.append(None)
                 continue
+            reach = _OUTSIDE * np.array(picture)
+            (x0, y0), (x1, y1) = np.clip([(x0, y0), (x1, y1)], -reach, picture + reach)
             crop = around((x0, y0, x1, y1), self._size, self._margin)
             scale = max(crop.scale, _SHRINK * self._scales.get(view, 0.0))
             self._scales[view] = scale

@@ -19,6 +19,8 @@ from rigpose.errors import ProtocolError
 PROTOCOL_VERSION = 1
 MAX_BYTES = 256 * 1024 * 1024
 MAX_DIMS = 6
+MAX_ITEMS = 1 << 16
+"""Of one list or map: a list is allocated by what it announces, before its items are read."""
 _ARRAY = 1
 _DTYPES = {
     np.dtype(name).str: np.dtype(name)
@@ -65,7 +67,7 @@ def _default(value: object) -> object:
 def _ext_hook(code: int, data: bytes) -> object:
     if code != _ARRAY:
         return msgpack.ExtType(code, data)
-    parts = msgpack.unpackb(data, max_ext_len=0, max_map_len=0)
+    parts = msgpack.unpackb(data, max_ext_len=0, max_map_len=0, max_array_len=MAX_DIMS)
     if not isinstance(parts, list) or len(parts) != 3 or not isinstance(parts[2], bytes):
         raise ProtocolError("message", "an array is not [dtype, shape, bytes]")
     dtype, shape = check_array(parts[0], parts[1], len(parts[2]))
@@ -86,7 +88,9 @@ def unpack(data: bytes | memoryview, *, max_bytes: int = MAX_BYTES) -> dict[str,
     if len(data) > max_bytes:
         raise ProtocolError("message", f"{len(data)} bytes are more than the {max_bytes} allowed")
     try:
-        message = msgpack.unpackb(data, ext_hook=_ext_hook, strict_map_key=True)
+        message = msgpack.unpackb(
+            data, ext_hook=_ext_hook, strict_map_key=True, max_array_len=MAX_ITEMS, max_map_len=MAX_ITEMS
+        )
     except ProtocolError:
         raise
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:

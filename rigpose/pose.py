@@ -7,16 +7,17 @@ A joint that was not measured is NaN in ``position_mm`` and says why; a predicti
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, UInt
 
 from rigpose import codec
 from rigpose.errors import ProtocolError
-from rigpose.stamps import SetStamps
+from rigpose.stamps import EXPOSED_FROM, SetStamps
 
 State = Literal["found", "tracked", "lost"]
+STATES = get_args(State)
 
 HOW = ("none", "triangulated", "lifted", "predicted")
 """How a joint was got; its index is what travels."""
@@ -27,6 +28,10 @@ REASONS = ("", "not_seen", "one_view", "residual", "behind_camera", "uncertain",
 MEASURED, NOT_SEEN, ONE_VIEW, RESIDUAL, BEHIND_CAMERA, UNCERTAIN, INCOMPLETE_SET, SUBJECT_LOST = range(8)
 
 COVARIANCE_ORDER = ("xx", "xy", "xz", "yy", "yz", "zz")
+
+MAX_VIEWS = 32
+"""Cameras of one rig: a bit for each in ``views``."""
+MAX_SUBJECTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +206,13 @@ def from_message(message: dict[str, Any]) -> PoseSet:
     try:
         stamps = message["stamps"]
         cameras = tuple(message["cameras"])
+        views = (cameras, message["frames"], stamps["exposed_ns"], stamps["received_ns"])
+        if len(cameras) > MAX_VIEWS or len({len(each) for each in views}) > 1:
+            raise ProtocolError("pose message", f"has {[len(each) for each in views]} views, at most {MAX_VIEWS} alike")
+        if len(message["subjects"]) > MAX_SUBJECTS:
+            raise ProtocolError("pose message", f"has {len(message['subjects'])} subjects of at most {MAX_SUBJECTS}")
+        if message["status"] not in ("ok", "incomplete") or stamps["exposed_from"] not in EXPOSED_FROM:
+            raise ValueError("status or exposed_from")
         return PoseSet(
             set_index=int(message["set_index"]),
             cameras=cameras,
@@ -231,6 +243,8 @@ def from_message(message: dict[str, Any]) -> PoseSet:
 
 
 def _subject(entry: dict[str, Any], n_views: int) -> SubjectPose:
+    if entry["state"] not in STATES:
+        raise ValueError("state")
     joints = len(entry["position_mm"])
     sizes = {"J": joints, "V": n_views}
     arrays: dict[str, np.ndarray] = {}

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 ExposedFrom = Literal["device", "schedule", "arrival"]
+EXPOSED_FROM: tuple[ExposedFrom, ...] = get_args(ExposedFrom)
+"""The most trustworthy first."""
 
 STAGES = (
     "exposed_to_received",

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from capture.frame import Counters, Frame
 from rigpose.config import Config
@@ -69,7 +69,10 @@ class SourceConfig(Config):
     Attributes:
         kind: Which source: ``video``, ``webcam`` or the name of a plug-in.
         serial: Serial number that stands in every frame, where the device does not tell its own.
+        real_camera: Whether its pictures are surely of the real world; a plug-in's are, unless it says otherwise.
     """
+
+    real_camera: ClassVar[bool] = True
 
     kind: str
     serial: str = ""

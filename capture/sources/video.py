@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -42,6 +42,8 @@ class VideoConfig(SourceConfig):
         ahead: Pictures decoded ahead.
         remember_mb: A looped clip that fits is decoded once and kept in memory; 0 = never.
     """
+
+    real_camera: ClassVar[bool] = False  # nobody knows what a file shows
 
     kind: Literal["video"] = "video"
     file: FilePath

@@ -120,3 +120,14 @@ def test_a_message_of_other_parts_is_refused(n_parts: int) -> None:
     header, _ = encode_frame(make(), *WHO, 0)
     with pytest.raises(ProtocolError, match="parts instead of one or two"):
         decode_frame([header] * n_parts, 0)
+
+
+def test_points_that_are_no_place_are_not_seen_and_none_outvotes_the_others() -> None:
+    points = np.array([[1, 2], [np.inf, 2], [np.nan, np.nan], [5, 6], [7, 8]], np.float32)
+    confidence = np.array([1e30, 0.5, 0.5, np.nan, -1], np.float32)
+    sent = replace(make(np.zeros((4, 4, 3), np.uint8), size=(4, 4)), image=None, points=Keypoints(points, confidence))
+    header, _ = encode_frame(sent, *WHO, 0)
+    got = decode_frame([header], 1)
+    assert isinstance(got, Frame) and got.points is not None
+    np.testing.assert_array_equal(got.points.seen, [True, False, False, False, False])
+    np.testing.assert_array_equal(got.points.confidence, [1, 0, 0, 0, 0])

@@ -244,7 +244,9 @@ class TestModelDocument:
 
     def test_aspect_is_the_inputs_where_the_crop_says_none(self):
         assert ModelDocument.model_validate(networks.document("heatmap")).aspect == 48 / 64
-        assert ModelDocument.model_validate(networks.document("heatmap", crop={"aspect": 0.5})).aspect == 0.5
+        assert ModelDocument.model_validate(networks.document("heatmap", crop={"aspect": 0.75})).aspect == 0.75
+        with pytest.raises(ValueError, match="crop.aspect is 0.5"):
+            ModelDocument.model_validate(networks.document("heatmap", crop={"aspect": 0.5}))
 
     @pytest.mark.parametrize(
         "kind, unit, corner",

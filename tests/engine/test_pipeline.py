@@ -247,3 +247,15 @@ def test_a_rig_is_a_rig_of_the_sources_cameras_only(recording: Path, pictures: l
     three = system.model_copy(update={"cameras": {n: c for n, c in system.cameras.items() if n != "cam1"}})
     pipeline, _ = build_pipeline(three)
     assert isinstance(pipeline.geometry.rig, Rig) and pipeline.geometry.rig.names == CAMERAS[1:]
+
+
+def test_another_device_than_the_calibrated_one_is_refused(recording: Path, pictures: list[list[np.ndarray]]) -> None:
+    built = make(recording)
+    rig = built.geometry.calibration
+    known = rig.with_cameras(replace(camera, serial=f"S{i}") for i, camera in enumerate(rig.cameras))
+    pipeline = Pipeline(known, built.document, built.runtime, config(recording))
+    pipeline.process(a_set(pictures[0], 0))
+    swapped = a_set(pictures[1], 1)
+    first = replace(swapped.frames[0], serial="S1")  # type: ignore[type-var]
+    with pytest.raises(ConfigError, match="cam1.*S1.*S0"):
+        pipeline.process(replace(swapped, frames=(first, *swapped.frames[1:])))

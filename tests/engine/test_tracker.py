@@ -109,3 +109,14 @@ def test_quality_is_in_units_of_each_views_noise() -> None:
     assert quality(pose(BODY, residual_px=residual), np.array([4.0, 1.0])).residual_sigma == 2.0
     nothing = pose(np.full((4, 3), np.nan))
     assert quality(nothing, np.ones(2)) == Quality(0.0, np.inf, 0.0)
+
+
+def test_a_joint_beside_a_camera_does_not_blow_up_its_crop() -> None:
+    following = track()
+    points = flat(BODY)
+    points[1, 0] = 1e9, -1e12
+    wide = following.crops(points, [(640, 480), (640, 480)])
+    assert all(crop is not None and crop.scale * 192 <= 3 * 640 * 1.25 for crop in wide)
+    for _ in range(20):
+        crops = following.crops(flat(BODY), [(640, 480), (640, 480)])
+    assert crops[0] is not None and crops[1] is not None and crops[1].scale < 1.1 * crops[0].scale, "soon as before"

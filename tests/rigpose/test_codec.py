@@ -95,3 +95,9 @@ def test_an_unknown_version_is_refused_and_an_unknown_key_is_not() -> None:
         codec.check_header({**message, "v": 2})
     with pytest.raises(ProtocolError, match="seq"):
         codec.check_header({**message, "seq": "7"})
+
+
+@pytest.mark.parametrize("head", [b"\xdd\x7f\xff\xff\xff", b"\xdf\x7f\xff\xff\xff", b"\xdd\x00\x10\x00\x00"])
+def test_a_list_or_map_that_announces_more_than_any_message_has_is_refused(head: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        codec.unpack(b"\x81\xa1a" + head + bytes(2_000_000))

@@ -96,3 +96,19 @@ def test_stages_count_from_the_newest_view_and_exposure_from_the_oldest() -> Non
 def test_no_latency_from_exposure_is_claimed_from_an_arrival_time() -> None:
     stamps = SetStamps((0,), "arrival", (5,), 6, 7, 8, 9)
     assert not any(name.startswith("exposed") for name in stamps.stages_ms())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frames": [["epoch", 7]]},
+        {"cameras": [f"c{i}" for i in range(33)]},
+        {"status": "fine"},
+        {"subjects": [{}] * 1000},
+    ],
+    ids=["a view that is not there", "more views than bits", "a status that is none", "a thousand subjects"],
+)
+def test_a_message_that_contradicts_itself_or_has_no_bounds_is_refused(change: dict[str, Any]) -> None:
+    message = to_message(pose_set(), codec.header("s", "engine", "e", 0))
+    with pytest.raises(ProtocolError):
+        from_message(codec.unpack(codec.pack({**message, **change})))
