@@ -21,6 +21,7 @@ ENTRY_POINTS = "rigpose.sources"
 BUILT_IN = {
     "video": "capture.sources.video:VideoSource",
     "webcam": "capture.sources.webcam:WebcamSource",
+    "virtual": "capture.sources.virtual:VirtualSource",
 }
 
 

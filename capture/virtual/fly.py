@@ -25,7 +25,8 @@ _AZIMUTH = np.radians([38.0, 96.0, 144.0])
 _ELEVATION = np.radians([[-62.0, 34.0, -68.0, -40.0], [-50.0, 38.0, -66.0, -38.0], [-55.0, 36.0, -58.0, -34.0]])
 """Of each segment above the horizon, in the leg's upright plane."""
 _STRIPE_X = (-0.50, -0.78, -1.06)
-_BALL_RADIUS = 4.0
+_BALL_RADIUS = 5.0
+_BALL_TOP = 0.1
 _N_DOF = 3
 """A leg's: azimuth, how far the femur is raised, how far the tibia is stretched."""
 
@@ -101,17 +102,15 @@ _NAMES = (
     "head",
     "thorax_front",
     "thorax_back",
-    "abdomen_front",
-    "abdomen_back",
+    "abdomen_1",
+    "abdomen_2",
+    "abdomen_3",
+    "abdomen_4",
     "left_eye",
     "right_eye",
     "ball",
     "left_antenna_root",
     "right_antenna_root",
-    "left_wing_root",
-    "left_wing_tip",
-    "right_wing_root",
-    "right_wing_tip",
 )
 _AT = {name: 2 * SIDE + number for number, name in enumerate(_NAMES)}
 _N_POINTS = 2 * SIDE + len(_NAMES)
@@ -174,14 +173,14 @@ class Fly:
                     [0, 0.80 * sign, 0.60]
                 )
             points[:, _AT[f"{name}_eye"]] = np.array([0.70, sign * 0.20, 0.12]) * s
-            points[:, _AT[f"{name}_wing_root"]] = np.array([0.02, sign * 0.13, 0.28]) * s
-            points[:, _AT[f"{name}_wing_tip"]] = np.array([-1.62, sign * 0.30, 0.16]) * s
         for name, at in (
             ("head", (0.68, 0.0, 0.08)),
             ("thorax_front", (0.26, 0.0, 0.0)),
             ("thorax_back", (-0.06, 0.0, 0.03)),
-            ("abdomen_front", (-0.42, 0.0, -0.04)),
-            ("abdomen_back", (-1.14, 0.0, -0.15)),
+            ("abdomen_1", (-0.40, 0.0, -0.04)),
+            ("abdomen_2", (-0.64, 0.0, -0.08)),
+            ("abdomen_3", (-0.92, 0.0, -0.12)),
+            ("abdomen_4", (-1.14, 0.0, -0.15)),
         ):
             points[:, _AT[name]] = np.array(at) * s
 
@@ -193,7 +192,7 @@ class Fly:
         )
         points = points @ turn.transpose(0, 2, 1)
         points += np.array([0, 0, _BODY_HEIGHT * s]) + 0.03 * s * wild * sway[3:6].T[:, None]
-        points[:, _AT["ball"]] = (0, 0, -_BALL_RADIUS * s)
+        points[:, _AT["ball"]] = (0, 0, (_BALL_TOP - _BALL_RADIUS) * s)
         return points
 
     def _leg(self, points: np.ndarray, sign: float, leg: int, first: int, dof: np.ndarray) -> None:
@@ -221,16 +220,26 @@ class Fly:
         dark = hsv(within(rng, (15, 40)), within(rng, (0.25, 0.5)), within(rng, (0.2, 0.34)))
         abdomen = hsv(within(rng, (25, 45)), within(rng, (0.35, 0.6)), within(rng, (0.35, 0.5)))
         eye = hsv(within(rng, (345, 360)), 0.75, within(rng, (0.4, 0.6)))
-        wing = hsv(within(rng, (180, 240)), 0.06, within(rng, (0.55, 0.7)))
         ball = hsv(within(rng, (0, 360)), 0.04, within(rng, (0.6, 0.9)))
         n = _AT
         parts = [
-            Part("ball", (n["ball"], n["ball"]), ((_BALL_RADIUS - 0.35) * self.scale,) * 2, ball, ()),
+            # Always behind the fly: what it would hide of the far legs' tips is less than their thickness.
+            Part("ball", (n["ball"],) * 2, (_BALL_RADIUS * self.scale,) * 2, ball, (), hides=False, lift_mm=-1e3),
             Part("head", (n["head"], n["head"]), (0.24 * g, 0.24 * g), dark, ()),
             Part("thorax", (n["thorax_front"], n["thorax_back"]), (0.30 * g, 0.33 * g), dark, ()),
-            Part("abdomen", (n["abdomen_front"], n["abdomen_back"]), (0.37 * g, 0.24 * g), abdomen, ()),
-            Part("left_eye", (n["left_eye"],) * 2, (0.13 * g, 0.13 * g), eye, (ANTENNA,), hides=False, lift_mm=0.1),
-            Part("right_eye", (n["right_eye"],) * 2, (0.13 * g,) * 2, eye, (SIDE + ANTENNA,), hides=False, lift_mm=0.1),
+            # In three, so that each lies before or behind its own stripe.
+            *(
+                Part(
+                    f"abdomen_{number}",
+                    (n[f"abdomen_{number}"], n[f"abdomen_{number + 1}"]),
+                    (self._abdomen_radius(front), self._abdomen_radius(back)),
+                    abdomen,
+                    (),
+                )
+                for number, (front, back) in enumerate(((-0.40, -0.64), (-0.64, -0.92), (-0.92, -1.14)), start=1)
+            ),
+            Part("left_eye", (n["left_eye"],) * 2, (0.13 * g, 0.13 * g), eye, (ANTENNA,)),
+            Part("right_eye", (n["right_eye"],) * 2, (0.13 * g,) * 2, eye, (SIDE + ANTENNA,)),
         ]
         for side, name, hues in ((0, "left", left_hue), (1, "right", right_hue)):
             hue = within(rng, hues)
@@ -250,6 +259,7 @@ class Fly:
                             (thick[joint] * g, thick[joint + 1] * g),
                             colour,
                             (first + joint, first + joint + 1),
+                            lift_mm=0.06 if joint == 0 else 0.0,
                         )
                     )
             antenna = side * SIDE + ANTENNA
@@ -260,6 +270,5 @@ class Fly:
             for number, stripe in enumerate(STRIPES):
                 at = side * SIDE + stripe
                 mark = hsv(hue + 12 * (number - 1), 0.8, light)
-                parts.append(Part(f"{name}_stripe_{number + 1}", (at, at), (0.055 * g,) * 2, mark, (at,)))
-        del wing
+                parts.append(Part(f"{name}_stripe_{number + 1}", (at, at), (0.055 * g,) * 2, mark, (at,), lift_mm=0.06))
         return Body(tuple(parts), 2 * SIDE)

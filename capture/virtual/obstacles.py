@@ -156,7 +156,7 @@ def cards(scenario: Scenario, seed: Seed, view: int, t_s: float, points_px: Floa
 def visible_faces(seen_mm: Float[np.ndarray, "8 3"]) -> list[tuple[int, ...]]:
     """The faces of a box, given in the camera's frame, that look at the camera."""
     middle = seen_mm.mean(axis=0)
-    faces = []
+    faces: list[tuple[int, ...]] = []
     for face in FACES:
         corners = seen_mm[list(face)]
         normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])

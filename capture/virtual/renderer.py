@@ -17,7 +17,9 @@ from capture.virtual.body import Body
 from capture.virtual.obstacles import Box, Cards, Pole, as_points, visible_faces
 from capture.virtual.optics import Optics
 
-_CAP = 7
+_CAP = 8
+_ROUND_CAP = 28
+_LARGE_PX = 18
 _SEGMENTS = 5
 _SCALE = np.array([1.0, 0.84, 0.62, 0.34])
 _SHIFT = np.array([0.0, 0.05, 0.16, 0.32])
@@ -66,7 +68,7 @@ def _outlines(
     angle = np.arctan2(along[:, 1], along[:, 0])
     slope = np.where(first | second, 0.0, (start_radius - end_radius) / np.maximum(length, 1e-6))
     open_angle = np.arccos(np.clip(slope, -1, 1))
-    cap = np.linspace(0, 1, _CAP)
+    cap = np.linspace(0, 1, _ROUND_CAP if max(start_radius.max(), end_radius.max()) > _LARGE_PX else _CAP)
     end_angles = (angle - open_angle)[:, None] + 2 * open_angle[:, None] * cap
     start_angles = (angle + open_angle)[:, None] + 2 * (np.pi - open_angle)[:, None] * cap
     end_cap = np.stack([np.cos(end_angles), np.sin(end_angles)], -1) * end_radius[:, None, None] + end[:, None]
@@ -204,7 +206,8 @@ class Painter:
         ends = (p1[:, None] + moved * s1[:, None, None]).reshape(-1, 2)
         outlines = _outlines(starts, ends, (s0[:, None] * scale).ravel(), (s1[:, None] * scale).ravel())
         shape = (len(p0), layers, *outlines.shape[1:])
-        return as_points(outlines).reshape(shape), valid.reshape(len(start), -1).all(axis=1), groups
+        shown = np.asarray(valid.reshape(len(start), -1).all(axis=1))
+        return as_points(outlines).reshape(shape), shown, groups
 
     def _lit_side(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Across each limb, towards the lamp, at most 1 long."""

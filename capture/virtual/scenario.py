@@ -244,11 +244,11 @@ class OccludersSection(Config):
 
 
 class Stall(Config):
-    """The camera gives a frame, and all behind it, only this much later.
+    """The camera hangs: it gives a frame late, and never those that are due meanwhile.
 
     Attributes:
         tick: Whose frame.
-        ms: How much later.
+        ms: How late.
     """
 
     tick: int = Field(ge=0)

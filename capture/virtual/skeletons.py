@@ -58,7 +58,8 @@ STRIPES = (16, 17, 18)
 
 
 def _fly() -> Skeleton:
-    names, edges = [], []
+    names: list[str] = []
+    edges: list[tuple[int, int]] = []
     for side in ("left", "right"):
         first = len(names)
         names += [f"{side}_{leg}_{joint}" for leg in LEGS for joint in LEG_JOINTS]
