@@ -32,7 +32,7 @@ def load_rig(config: SystemConfig, where: object = "config") -> Rig:
     """The config's calibration with exactly the cameras that its sources give, in their order.
 
     Raises:
-        ConfigError: The file cannot be used, does not know one of the cameras, or they are too few to solve a set.
+        ConfigError: The file cannot be used, or does not know one of the cameras.
     """
     rig = read_rig(config.rig.file, config.rig.units)
     for name in config.camera_names:
@@ -42,23 +42,24 @@ def load_rig(config: SystemConfig, where: object = "config") -> Rig:
                 f"it knows {', '.join(rig.names)}",
             )  # fmt: skip
     rig = rig.select(config.camera_names)
-    if len(rig) < config.engine.min_views:
-        raise ConfigError(
-            where,
-            f"key engine.min_views: is {config.engine.min_views}, and there is only {', '.join(rig.names)}",
-            "add a camera: one alone sees no depth",
-        )
     if config.rig.world is not None:
         rig = replace(rig, metadata={**rig.metadata, "world": config.rig.world})
     return rig
 
 
 def judge_rig(config: SystemConfig, rig: Rig) -> Verdict:
-    """What the rig file shows by itself.
+    """What the rig shows by itself.
 
     Raises:
+        ConfigError: It has fewer cameras than a set needs to be solved.
         VerdictError: It is bad and ``accept_bad_rig`` is not set.
     """
+    if len(rig) < config.engine.min_views:
+        raise ConfigError(
+            config.rig.file,
+            f"key engine.min_views: is {config.engine.min_views}, and there is only {', '.join(rig.names)}",
+            "add a camera: one alone sees no depth",
+        )
     verdict = judge(rig)
     if verdict.verdict == "bad" and not config.accept_bad_rig:
         worst = verdict.findings[0]
