@@ -22,11 +22,11 @@ from typing import Any
 
 import cv2
 
+from calib.document import rig_document
 from calib.quality import Verdict
 from capture.control import NodeControl, leave, new_epoch
 from capture.frame import FrameSet
 from capture.rundir import RunDirectory, new_session_id
-from capture.session.document import rig_document
 from capture.sync import Synchroniser
 from capture.wire import META, POSES, PosePublisher, RecordSender
 from engine import runtimes

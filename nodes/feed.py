@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from calib.document import rig_from_document
 from calib.rig import Rig
 from capture.rundir import RunDirectory
-from capture.session import rig_from_document
 from capture.wire import META, POSES, PoseSubscriber
-from nodes.recorder import info_of
+from nodes.meta import info_of
 from rigpose import codec
 from rigpose.errors import ProtocolError, RigposeError
 from rigpose.pose import PoseSet, from_message

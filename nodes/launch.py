@@ -21,6 +21,7 @@ from capture.wire import META, POSES, PoseSubscriber, RecordSender
 from engine.config import SystemConfig, load_system, write_config
 from engine.preflight import check_sizes, complete_rate, judge_rig, load_rig, locate_model
 from engine.runtimes import check_name as check_runtime
+from nodes.display import has_display
 from nodes.ledger import PoseTally, note_heard, summarise
 from nodes.recordings import drawn_recording
 from nodes.supervisor import Node, Supervisor
@@ -381,7 +382,7 @@ def _choice(viewer: str) -> str:
     """What ``auto`` means on this machine."""
     if viewer != "auto":
         return viewer
-    if _has_display() and is_there("open3d"):
+    if has_display() and is_there("open3d"):
         return "open3d"
     return "web" if is_there("viser") else "none"
 
@@ -392,10 +393,6 @@ def _ending_signals() -> list[signal.Signals]:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signs.append(signal.SIGHUP)
     return signs
-
-
-def _has_display() -> bool:
-    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def prepare(config: SystemConfig, where: object) -> SystemConfig:

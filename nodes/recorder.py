@@ -18,21 +18,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from calib.document import rig_document
 from calib.rig import Rig
 from capture.control import NodeControl, leave, new_epoch
 from capture.frame import Frame
 from capture.rundir import RunDirectory
-from capture.session import Gaps, SessionInfo, SessionWriter, rig_document
+from capture.session import Gaps, SessionInfo, SessionWriter
 from capture.wire import META, POSES, PoseSubscriber, RecordReceiver, decode_frame
 from engine.config import load_system
 from engine.preflight import load_rig
+from nodes.meta import info_of
 from rigpose import codec
 from rigpose.errors import ConfigError, ExitCode, ProtocolError, RigposeError
 from rigpose.logs import log_to
 from rigpose.parent import end_with_parent
 from rigpose.pose import from_message
 from rigpose.program import run
-from rigpose.skeleton import Skeleton
 from rigpose.stamps import now_ns
 
 log = logging.getLogger(__name__)
@@ -164,21 +165,6 @@ class Keeper:
             "behind_s": round(self.behind_s, 3),
             "free_bytes": self.writer.free_bytes,
         }
-
-
-def info_of(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What an engine's meta message says for ``session.json``: rig, model and skeletons.
-
-    Raises:
-        ProtocolError: A skeleton in it is none.
-    """
-    skeletons = meta.get("skeletons") or {}
-    documents = list(skeletons.values()) if isinstance(skeletons, Mapping) else list(skeletons)
-    try:
-        known = tuple(Skeleton.model_validate(document) for document in documents)
-    except ValueError as error:
-        raise ProtocolError("meta message", f"holds no skeleton: {error}") from None
-    return {"rig": meta.get("rig"), "model": meta.get("model"), "skeletons": known}
 
 
 class Recorder:

@@ -15,14 +15,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from calib.document import rig_from_document
 from capture.control import NodeControl, new_epoch
 from capture.rundir import RunDirectory
-from capture.session import SessionReader, rig_from_document
+from capture.session import SessionReader
 from capture.wire import META, POSES, PoseSubscriber
 from nodes import picture
 from nodes.canvas import DRAWING_LIBRARIES, Canvas, load_open3d
+from nodes.display import has_display
+from nodes.meta import info_of
 from nodes.playback import GOOD_SHARE, Pace, choose, play, set_time_ns
-from nodes.recorder import info_of
 from nodes.scene import shown_share
 from rigpose import codec
 from rigpose.errors import ConfigError, ExitCode, MissingError, ProtocolError, RigposeError
@@ -38,11 +40,6 @@ SIZE = (1280, 960)
 STALE_S = 0.5
 DRAW_LIMIT_S = 120
 APT = f"on Debian and Ubuntu: apt-get install libusb-1.0-0 {DRAWING_LIBRARIES}"
-
-
-def has_display() -> bool:
-    """Whether a window could be opened here."""
-    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def view(

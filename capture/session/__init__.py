@@ -5,7 +5,7 @@ the pictures of each camera are one fragmented MP4 (`video`), or a reference whe
 already.
 """
 
-from capture.session.document import SessionInfo, read_info, rig_document, rig_from_document
+from capture.session.document import SessionInfo, read_info
 from capture.session.gaps import Gaps
 from capture.session.reader import SessionReader
 from capture.session.recover import recover
@@ -20,6 +20,4 @@ __all__ = [
     "VideoSettings",
     "read_info",
     "recover",
-    "rig_document",
-    "rig_from_document",
 ]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,6 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from calib.camera import Camera
-from calib.rig import Rig
 from rigpose import __version__
 from rigpose.errors import ConfigError
 from rigpose.files import write_json
@@ -113,29 +109,3 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def rig_document(rig: Rig) -> dict[str, Any]:
-    """A rig as plain values: cameras, metadata and calibration id; exact, for JSON and messages."""
-    cameras = []
-    for camera in rig.cameras:
-        values = {field.name: getattr(camera, field.name) for field in dataclasses.fields(camera) if field.init}
-        cameras.append({key: _plain(v) if isinstance(v, np.ndarray) else v for key, v in values.items()})
-    plain_metadata = json.loads(json.dumps(rig.metadata, default=_plain))
-    return {"calibration_id": rig.calibration_id, "cameras": cameras, "metadata": plain_metadata}
-
-
-def rig_from_document(document: Mapping[str, Any], where: object = "rig") -> Rig:
-    """The rig in a document that ``rig_document`` made; keys that are not known are ignored.
-
-    Raises:
-        ConfigError: The document is not that of a rig.
-    """
-    known = {field.name for field in dataclasses.fields(Camera) if field.init}
-    try:
-        cameras = tuple(
-            Camera(**{key: value for key, value in camera.items() if key in known}) for camera in document["cameras"]
-        )
-        return Rig(cameras, dict(document.get("metadata", {})))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(where, f"is not the document of a rig: {error}", "record the session again") from None

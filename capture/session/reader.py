@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from calib.document import rig_from_document
 from calib.rig import Rig
 from capture.session.document import (
     LOG_NAME,
@@ -18,7 +19,6 @@ from capture.session.document import (
     SUMMARY_NAME,
     SessionInfo,
     read_info,
-    rig_from_document,
 )
 from capture.session.log import LogState, read_log, read_message
 from rigpose import codec

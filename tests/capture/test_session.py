@@ -18,14 +18,13 @@ import numpy as np
 import pytest
 from mcap.reader import make_reader
 
+from calib.document import rig_document, rig_from_document
 from capture.session import (
     SessionInfo,
     SessionReader,
     SessionWriter,
     VideoSettings,
     recover,
-    rig_document,
-    rig_from_document,
 )
 from capture.session.log import CHANNELS
 from rigpose import codec

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from calib.document import rig_document
 from capture.rundir import RunDirectory
-from capture.session import SessionReader, SessionWriter, rig_document
+from capture.session import SessionReader, SessionWriter
 from capture.wire import META, POSES, PosePublisher, RecordSender, encode_frame
 from nodes.recorder import EVENT, HEALTH, Keeper, record
 from rigpose import codec

@@ -24,10 +24,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calib.document import rig_document
 from calib.rig import Rig
 from capture.control import ControlServer
 from capture.rundir import RunDirectory
-from capture.session import rig_document
 from capture.wire import META, POSES, PosePublisher
 from nodes import web_gate
 from nodes.feed import TRUTH, Feed
