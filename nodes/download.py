@@ -107,7 +107,9 @@ def _opened(source: str) -> Iterator[tuple[IO[bytes] | http.client.HTTPResponse,
         with stream:
             yield stream, os.fstat(stream.fileno()).st_size
         return
-    request = urllib.request.Request(source, headers={"User-Agent": f"rigpose/{__version__}", "Accept-Encoding": "identity"})
+    request = urllib.request.Request(
+        source, headers={"User-Agent": f"rigpose/{__version__}", "Accept-Encoding": "identity"}
+    )
     try:
         answer = _web().open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:

@@ -15,23 +15,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from calib.document import rig_from_document
+from calib.rig import Rig
 from capture.control import NodeControl, new_epoch
 from capture.rundir import RunDirectory
 from capture.session import SessionReader
-from capture.wire import META, POSES, PoseSubscriber
 from nodes import picture
 from nodes.canvas import DRAWING_LIBRARIES, Canvas, load_open3d
 from nodes.display import has_display
-from nodes.meta import info_of
+from nodes.feed import Feed
 from nodes.playback import GOOD_SHARE, Pace, choose, play, set_time_ns
 from nodes.scene import shown_share
-from rigpose import codec
-from rigpose.errors import ConfigError, ExitCode, MissingError, ProtocolError, RigposeError
+from rigpose.errors import ConfigError, ExitCode, MissingError
 from rigpose.extras import is_there, missing
 from rigpose.logs import log_to
 from rigpose.parent import end_with_parent
-from rigpose.pose import PoseSet, from_message
+from rigpose.pose import PoseSet
 from rigpose.program import run
 
 log = logging.getLogger(__name__)
@@ -182,14 +180,8 @@ class Live:
         self._size = size
         self._supervised = supervised
         self._canvas: Canvas | None = None
-        self._meta: dict[str, Any] | None = None
+        self._feed: Feed | None = None
         self._calibration = ""
-        self._pose: PoseSet | None = None
-        self._pose_s = 0.0
-        self._rate = 0.0
-        self._since = (0.0, -1)
-        self._received = 0
-        self._rejected = 0
         self.control = NodeControl(
             run_dir.endpoint("control") if supervised else None,
             run_dir.session_id,
@@ -201,19 +193,21 @@ class Live:
 
     def counted(self) -> dict[str, Any]:
         """Counters for the control channel."""
-        return {"poses": self._received, "rejected": self._rejected}
+        feed = self._feed
+        return {"poses": feed.received if feed else 0, "rejected": feed.rejected if feed else 0}
 
     def main(self) -> int:
         """Show until the window is closed, the node is told to stop, or the rig has ended."""
         load_open3d()
         next_look = time.monotonic() + 1.0
-        with self.control as control, PoseSubscriber(self._run_dir.endpoint("poses"), hwm=20) as subscriber:
+        with self.control as control, Feed(self._run_dir) as feed:
+            self._feed = feed
             control.running()
             try:
                 pace = Pace()
                 while not control.stop_requested.is_set():
-                    self._hear(subscriber)
-                    if not self._show():
+                    feed.hear()
+                    if not self._show(feed):
                         log.info("the window was closed")
                         break
                     if time.monotonic() >= next_look:
@@ -227,69 +221,35 @@ class Live:
                     self._canvas.close()
         return int(ExitCode.OK)
 
-    def _hear(self, subscriber: PoseSubscriber) -> None:
-        newest = subscriber.newest()
-        try:
-            if META in newest:
-                self._meta = codec.unpack(newest[META])
-            if POSES in newest:
-                self._pose = from_message(codec.unpack(newest[POSES]))
-                self._pose_s = time.monotonic()
-                self._received += 1
-                self._count(self._pose)
-        except ProtocolError as error:
-            self._rejected += 1
-            log.debug("not understood: %s", error)
-
-    def _count(self, pose: PoseSet) -> None:
-        """Sets a second over the last second, from their own numbers: most of them are never drawn."""
-        since_s, since_set = self._since
-        if not 0 <= pose.set_index - since_set < 100_000:
-            self._rate, self._since = 0.0, (self._pose_s, pose.set_index)
-        elif self._pose_s - since_s > 1.0:
-            self._rate = (pose.set_index - since_set) / (self._pose_s - since_s)
-            self._since = (self._pose_s, pose.set_index)
-
-    def _show(self) -> bool:
-        if self._meta is not None and self._pose is not None and self._is_ready():
-            self._set_scene()
+    def _show(self, feed: Feed) -> bool:
+        if feed.rig is not None and feed.pose is not None and self._is_ready(feed, feed.pose):
+            self._set_scene(feed, feed.rig, feed.pose)
         if self._canvas is None:
             return True
-        if self._pose is not None:
-            age_s = time.monotonic() - self._pose_s
-            self._canvas.show(self._pose, stale=age_s > STALE_S)
-            self._canvas.write(self._state(self._pose, age_s))
+        if feed.pose is not None:
+            self._canvas.show(feed.pose, stale=feed.age_s > STALE_S)
+            self._canvas.write(self._state(feed, feed.pose))
         return self._canvas.turn()
 
-    def _state(self, pose: PoseSet, age_s: float) -> list[str]:
+    def _state(self, feed: Feed, pose: PoseSet) -> list[str]:
         """What the corner of the window says."""
-        if age_s > STALE_S:
-            return [f"no pose for {age_s:.0f} s"]
-        rate = f"{self._rate:.1f} sets/s, " if self._rate else ""
+        if feed.age_s > STALE_S:
+            return [f"no pose for {feed.age_s:.0f} s"]
+        rate = f"{feed.rate:.1f} sets/s, " if feed.rate else ""
         lines = [f"{rate}{pose.stamps.stages_ms()['received_to_published']:.0f} ms from frame to pose"]
         return lines + picture.state(pose)
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self, feed: Feed, pose: PoseSet) -> bool:
         """Whether a scene is to be made: the first one, one of another rig, or one that has its subject now."""
-        assert self._meta is not None and self._pose is not None
-        if str(self._meta.get("calibration_id", "")) != self._calibration or self._canvas is None:
+        if self._canvas is None or feed.calibration != self._calibration:
             return True
-        return not self._canvas.has_subject and shown_share(self._pose) >= GOOD_SHARE
+        return not self._canvas.has_subject and shown_share(pose) >= GOOD_SHARE
 
-    def _set_scene(self) -> None:
-        assert self._meta is not None and self._pose is not None
-        try:
-            info = info_of(self._meta)
-            rig = rig_from_document(info["rig"] or {}, "the engine's meta message")
-        except RigposeError as error:
-            self._rejected += 1
-            log.warning("%s", error)
-            self._meta = None
-            return
+    def _set_scene(self, feed: Feed, rig: Rig, pose: PoseSet) -> None:
         if self._canvas is None:
-            self._canvas = Canvas(f"rigpose - {self._meta.get('name') or 'live'}", self._size, visible=True)
-        self._canvas.set_scene(rig, {skeleton.name: skeleton for skeleton in info["skeletons"]}, self._pose)
-        self._calibration = str(self._meta.get("calibration_id", ""))
+            self._canvas = Canvas(f"rigpose - {feed.name or 'live'}", self._size, visible=True)
+        self._canvas.set_scene(rig, feed.skeletons, pose)
+        self._calibration = feed.calibration
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -188,6 +188,22 @@ def test_status_view_record_and_demo_pass_their_options_on(monkeypatch: pytest.M
     assert demo == [((15.0,), {})]
 
 
+def test_the_browser_shows_the_running_rig_and_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    web = stand_in(monkeypatch, "nodes.web", "view_web")
+    assert runner.invoke(app, ["view", "--web", "--run-dir", "R"]).exit_code == 0
+    assert web == [((Path("R"),), {})]
+    for line in ("view S --web", "view --web --png p.png"):
+        result = runner.invoke(app, line.split())
+        assert result.exit_code == 2 and "the running rig alone" in result.output
+
+
+def test_a_model_is_added_with_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    add = stand_in(monkeypatch, "nodes.models", "add_model")
+    line = "models add https://h/a.onnx --document d.yaml --name mouse --sha256 ab"
+    assert runner.invoke(app, line.split()).exit_code == 0
+    assert add == [(("https://h/a.onnx", Path("d.yaml"), "mouse", "ab"), {})]
+
+
 def test_an_error_of_ours_is_one_line_and_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = types.ModuleType("nodes.launch")
 
