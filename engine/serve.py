@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -31,7 +30,8 @@ from capture.sync import Synchroniser
 from capture.wire import META, POSES, PosePublisher, RecordSender
 from engine import runtimes
 from engine.account import FrameAccount
-from engine.config import SystemConfig, load_system
+from engine.arguments import config_of, model_argument, rig_parser, run_dir_of
+from engine.config import SystemConfig
 from engine.graph import compose
 from engine.intake import Intake
 from engine.mailbox import Mailbox
@@ -41,7 +41,7 @@ from rigpose import codec
 from rigpose.errors import ExitCode
 from rigpose.logs import log_to
 from rigpose.parent import end_with_parent
-from rigpose.pose import PoseSet, to_message
+from rigpose.pose import COVARIANCE_ORDER, HOW, REASONS, PoseSet, to_message
 from rigpose.program import run
 from rigpose.stamps import now_ns
 
@@ -385,6 +385,9 @@ class Engine:
             "type": "meta",
             "name": self.config.name,
             "units": "mm",
+            "how": HOW,
+            "reasons": REASONS,
+            "covariance": COVARIANCE_ORDER,
             "rate": self.config.rate,
             "skeletons": {document.skeleton.name: document.skeleton.model_dump(mode="json")},
             "model": document.model_dump(mode="json", exclude_none=True),
@@ -397,56 +400,50 @@ class Engine:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m engine.serve",
-        description="Answer the frames of a rig's cameras with 3D poses.",
-        epilog="Example: python -m engine.serve rig.yaml --model movenet.onnx",
+    parser = rig_parser(
+        "python -m engine.serve",
+        "Answer the frames of a rig's cameras with 3D poses.",
+        "python -m engine.serve rig.yaml --model movenet.onnx",
     )
-    parser.add_argument("config", type=Path, help="the rig's YAML file")
     parser.add_argument("--model", help="ONNX, model document or zoo name; replaces engine.model")
-    parser.add_argument("--data", type=Path, help="what ${data} in the file stands for")
-    parser.add_argument("--run-dir", type=Path, help="where the sockets are made, or are already")
     parser.add_argument("--accept-bad-rig", action="store_true", help="go on with a rig that is judged bad")
     parser.add_argument("--force", action="store_true", help="allow a synthetic model on a real camera")
-    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="a.b=c")
-    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    assignments = list(options.assignments)
-    if options.model:
-        assignments.append(f"engine.model={options.model}")
-    if options.accept_bad_rig:
-        assignments.append("accept_bad_rig=true")
-    if options.force:
-        assignments.append("force=true")
-    config = complete_rate(load_system(options.config, data=options.data, assignments=assignments), options.config)
+    given = {
+        "engine.model": model_argument(options.model),
+        "accept_bad_rig": options.accept_bad_rig or None,
+        "force": options.force or None,
+    }
+    config = complete_rate(config_of(options, given), options.config)
     assert config.rate is not None
     if options.supervised:
-        run_dir = RunDirectory.open(options.run_dir)
-        log_to(run_dir.path, "engine", console=False)
-    else:
-        run_dir = RunDirectory.create(new_session_id(), config.cameras, options.run_dir)
-        log_to(run_dir.path, "engine")
-    pipeline, verdict = build_pipeline(config, options.config)
-    engine = Engine(
-        config, pipeline, verdict, run_dir,
-        supervised=options.supervised, record=options.supervised and config.record.enabled,
-    )  # fmt: skip
-    if options.supervised:
-        end_with_parent(engine.control.stop_requested.set)
-        try:
-            return engine.main()
-        finally:
-            leave()
-    run_dir = run_dir.update(clock={"start_ns": now_ns(), "period_ns": round(1e9 / config.rate)})
-    log.info(
-        "ready; start each camera: python -m nodes.camera %s --name NAME --run-dir %s", options.config, run_dir.path
-    )
+        return _serve_supervised(config, options)
+    run_dir = RunDirectory.create(new_session_id(), config.cameras, options.run_dir)
     try:
+        log_to(run_dir.path, "engine")
+        pipeline, verdict = build_pipeline(config, options.config)
+        engine = Engine(config, pipeline, verdict, run_dir, supervised=False, record=False)
+        run_dir = run_dir.update(clock={"start_ns": now_ns(), "period_ns": round(1e9 / config.rate)})
+        log.info(
+            "ready; start each camera: python -m nodes.camera %s --name NAME --run-dir %s", options.config, run_dir.path
+        )
         return engine.main()
     finally:
         leave()
         run_dir.remove()
+
+
+def _serve_supervised(config: SystemConfig, options: argparse.Namespace) -> int:
+    run_dir = run_dir_of(options)
+    log_to(run_dir.path, "engine", console=False)
+    pipeline, verdict = build_pipeline(config, options.config)
+    engine = Engine(config, pipeline, verdict, run_dir, supervised=True, record=config.record.enabled)
+    end_with_parent(engine.control.stop_requested.set)
+    try:
+        return engine.main()
+    finally:
+        leave()
 
 
 if __name__ == "__main__":

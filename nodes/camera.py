@@ -6,12 +6,10 @@ A node that comes back after a crash joins the rig's schedule at the current tic
 
 from __future__ import annotations
 
-import argparse
 import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -22,7 +20,8 @@ from capture.rundir import RunDirectory
 from capture.sources.base import Source, StartClock, create
 from capture.views import View, Views
 from capture.wire import FrameSender, RecordSender, encode_end, encode_frame
-from engine.config import CameraSection, SystemConfig, load_system
+from engine.arguments import config_of, rig_parser, run_dir_of
+from engine.config import CameraSection, SystemConfig
 from rigpose.errors import ConfigError
 from rigpose.logs import log_to
 from rigpose.parent import end_with_parent
@@ -208,24 +207,19 @@ def source_keys(config: SystemConfig, section: CameraSection) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nodes.camera",
-        description="Publish the frames of one camera.",
-        epilog="Example: python -m nodes.camera rig.yaml --name cam01 --run-dir /tmp/rig",
+    parser = rig_parser(
+        "python -m nodes.camera",
+        "Publish the frames of one camera.",
+        "python -m nodes.camera rig.yaml --name cam01 --run-dir /tmp/rig",
     )
-    parser.add_argument("config", type=Path, help="the rig's YAML file")
     parser.add_argument("--name", required=True, help="which of its cameras")
-    parser.add_argument("--run-dir", type=Path, help="the run directory; by default that of the running rig")
-    parser.add_argument("--data", type=Path, help="what ${data} in the file stands for")
-    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="a.b=c")
-    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    config = load_system(options.config, data=options.data, assignments=options.assignments)
+    config = config_of(options)
     if options.name not in config.cameras:
         raise ConfigError(
             options.config, f"has no camera {options.name}", f"its cameras are {', '.join(config.cameras)}"
         )
-    run_dir = RunDirectory.open(options.run_dir) if options.run_dir else RunDirectory.latest()
+    run_dir = run_dir_of(options)
     log_to(run_dir.path, options.name, console=not options.supervised)
     cv2.setNumThreads(1)
     node = CameraNode(options.name, config, run_dir, supervised=options.supervised)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from typing import Any
 from capture.control import ControlServer, NodeReport
 from capture.rundir import RunDirectory, new_session_id
 from capture.wire import META, POSES, PoseSubscriber, RecordSender
+from engine.arguments import model_argument, replacing
 from engine.config import SystemConfig, load_system, write_config
 from engine.preflight import check_sizes, complete_rate, judge_rig, load_rig, locate_model
 from engine.runtimes import check_name as check_runtime
@@ -463,14 +463,13 @@ def launch(
     given = {
         "mode": mode, "rate": rate, "sets": sets, "record.enabled": record,
         "record.to": None if record_to is None else str(record_to.resolve()),
-        "engine.model": _model_argument(model),
+        "engine.model": model_argument(model),
         "accept_bad_rig": accept_bad_rig or None, "force": force or None,
         "session.subject": subject, "session.experimenter": experimenter, "session.notes": notes,
     }  # fmt: skip
     if sets is not None or seconds is not None:
         given["loop"] = 0
-    overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    system = load_system(file, data=data, assignments=[*(assignments or []), *overrides])
+    system = load_system(file, data=data, assignments=[*(assignments or []), *replacing(given)])
     system = prepare(system, file)
     if summary is not None:
         if summary.is_dir():
@@ -502,11 +501,3 @@ def launch(
         return int(ExitCode.INTERRUPTED) if outcome.interrupted else int(ExitCode.OK)
     finally:
         run_dir.remove()
-
-
-def _model_argument(model: str | None) -> str | None:
-    """A path as an absolute one, because nodes may run elsewhere; a zoo name as it is."""
-    if model is None:
-        return None
-    path = Path(model).expanduser()
-    return str(path.resolve()) if path.suffix or path.exists() else model

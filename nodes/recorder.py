@@ -7,7 +7,6 @@ write. ``record`` keeps the poses of a running rig from another terminal.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import signal
 import threading
@@ -25,7 +24,7 @@ from capture.frame import Frame
 from capture.rundir import RunDirectory
 from capture.session import Gaps, SessionInfo, SessionWriter
 from capture.wire import META, POSES, PoseSubscriber, RecordReceiver, decode_frame
-from engine.config import load_system
+from engine.arguments import config_of, rig_parser, run_dir_of
 from engine.preflight import load_rig
 from nodes.meta import info_of
 from rigpose import codec
@@ -311,19 +310,13 @@ def _follow(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nodes.recorder",
-        description="Keep what a rig's engine and cameras send as a session on disk.",
-        epilog="Example: python -m nodes.recorder rig.yaml --run-dir /tmp/rig",
-    )
-    parser.add_argument("config", type=Path, help="the rig's YAML file")
-    parser.add_argument("--run-dir", type=Path, help="the run directory; by default that of the running rig")
-    parser.add_argument("--data", type=Path, help="what ${data} in the file stands for")
-    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="a.b=c")
-    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    config = load_system(options.config, data=options.data, assignments=options.assignments)
-    run_dir = RunDirectory.open(options.run_dir) if options.run_dir else RunDirectory.latest()
+    options = rig_parser(
+        "python -m nodes.recorder",
+        "Keep what a rig's engine and cameras send as a session on disk.",
+        "python -m nodes.recorder rig.yaml --run-dir /tmp/rig",
+    ).parse_args(arguments)
+    config = config_of(options)
+    run_dir = run_dir_of(options)
     log_to(run_dir.path, "recorder", console=not options.supervised)
     import cv2
 
