@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from rigpose.errors import ConfigError, RigposeError
 from rigpose.files import write_json
 
 ENDPOINTS = ("poses", "record", "control", "preview", "truth")
+KEPT_RUNS = 50
+_SESSION_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 _NODE_CHARACTERS = 16
 _LONGEST_SOCKET_PATH = 103
 """What a socket's path may have on every Unix (Linux allows 107 bytes, macOS 103)."""
@@ -98,6 +101,7 @@ class RunDirectory:
         if path is None:
             base = base_folder()
             _make_private(base)
+            _forget_old_runs(base)
             path = base / session_id
         path = path.absolute()
         _make_private(path)
@@ -198,13 +202,25 @@ class RunDirectory:
         return RunDirectory.open(self.path)
 
     def remove(self) -> None:
-        """Take the sockets away; logs and config stay until the host cleans its runtime folder."""
+        """Take the sockets away; logs and config stay, of the last ``KEPT_RUNS`` runs."""
         for file in self.path.glob("*.sock*"):
             file.unlink(missing_ok=True)
         (self.path / "run.json").unlink(missing_ok=True)
 
     def _write(self) -> None:
         write_json(self.path / "run.json", self.info)
+
+
+def _forget_old_runs(base: Path) -> None:
+    """Remove all but the newest runs that have ended: the runtime folder is often memory."""
+    runs = sorted(path for path in base.iterdir() if _SESSION_ID.fullmatch(path.name) and path.is_dir())
+    for path in runs[:-KEPT_RUNS]:
+        try:
+            alive = RunDirectory.open(path).is_running
+        except ConfigError:
+            alive = False
+        if not alive:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _make_private(folder: Path) -> None:

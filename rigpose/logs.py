@@ -1,11 +1,15 @@
-"""Logs: readable on the screen, JSON lines per node in the run directory."""
+"""Logs: readable on the screen, JSON lines per node in the run directory, bounded however long a rig runs."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
+
+MOST_BYTES = 10_000_000
+"""Of a log file; one older file is kept beside it."""
 
 
 class JsonLines(logging.Formatter):
@@ -29,7 +33,8 @@ def log_to(folder: Path | None, node: str, *, console: bool = True, level: int =
     root = logging.getLogger()
     root.setLevel(level)
     if folder is not None:
-        handler = logging.FileHandler(folder / f"{node}.jsonl", encoding="utf-8")
+        file = folder / f"{node}.jsonl"
+        handler = RotatingFileHandler(file, maxBytes=MOST_BYTES, backupCount=1, encoding="utf-8")
         handler.setFormatter(JsonLines())
         root.addHandler(handler)
     if console:

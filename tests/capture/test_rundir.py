@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from capture import rundir
 from capture.rundir import RunDirectory, new_session_id
 from rigpose.errors import ConfigError, RigposeError
 
@@ -62,3 +63,16 @@ def test_a_broken_run_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ConfigError, match="run.json"):
         RunDirectory.open(tmp_path)
+
+
+def test_old_runs_that_have_ended_are_forgotten_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rundir, "KEPT_RUNS", 2)
+    living = RunDirectory.create("20200101T000000-aaaaaa")
+    ended = [RunDirectory.create(f"20200101T00000{i}-aaaaaa") for i in range(1, 6)]
+    for run in ended:
+        run.remove()
+    other = living.path.parent / "notes"
+    other.mkdir()
+    newest = RunDirectory.create(new_session_id())
+    left = {path.name for path in living.path.parent.iterdir()}
+    assert left == {living.session_id, "20200101T000004-aaaaaa", "20200101T000005-aaaaaa", "notes", newest.session_id}
