@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tomli_w
 
 from calib import formats, lens
 from calib.camera import Camera
@@ -223,6 +222,8 @@ def write_rig(rig: Rig, path: str | Path) -> None:
         ConfigError: The file exists (nothing is overwritten), the folder does not, or the metadata
             holds what TOML cannot.
     """
+    import tomli_w  # here, for a training machine has a rig and never writes one
+
     path = Path(path)
     try:
         text = tomli_w.dumps(rigpose_toml.document_of(rig.cameras, rig.metadata, rig.calibration_id))
