@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import queue
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -27,7 +25,6 @@ from capture.control import NodeControl, leave, new_epoch
 from capture.frame import FrameSet
 from capture.rundir import RunDirectory, new_session_id
 from capture.sync import Synchroniser
-from capture.wire import META, POSES, PosePublisher, RecordSender
 from engine import runtimes
 from engine.account import FrameAccount
 from engine.arguments import config_of, model_argument, rig_parser, run_dir_of
@@ -37,28 +34,23 @@ from engine.intake import Intake
 from engine.mailbox import Mailbox
 from engine.pipeline import Pipeline
 from engine.preflight import complete_rate, judge_rig, load_rig, locate_model
-from rigpose import codec
+from engine.publisher import Publisher
 from rigpose.errors import ExitCode
 from rigpose.logs import log_to
 from rigpose.parent import end_with_parent
-from rigpose.pose import COVARIANCE_ORDER, HOW, REASONS, PoseSet, to_message
+from rigpose.pose import COVARIANCE_ORDER, HOW, REASONS
 from rigpose.program import run
 from rigpose.stamps import now_ns
 
 log = logging.getLogger(__name__)
 
-META_S = 1.0
-META_UNHEARD_S = 0.05
 LISTENER_WAIT_S = 10.0
-LAST_READ_S = 0.3
 VERIFY_PATIENCE = 30
 """Sets that a step of the track's check waits for a pause."""
 POLL_S = 0.05
 LOSSLESS_SLOTS = 2
 LOSSLESS_PAUSE_S = 0.001
 END_WAIT_S = 3.0
-RECORD_WAIT_S = 5.0
-RECENT_SETS = 200
 
 
 def build_pipeline(config: SystemConfig, where: object = "config") -> tuple[Pipeline, Verdict]:
@@ -108,11 +100,9 @@ class Engine:
         self.pipeline = pipeline
         self.cameras = config.camera_names
         self.account = FrameAccount(self.cameras)
-        self._verdict = verdict
-        self._run_dir = run_dir
         self._lossless = config.mode == "lossless"
         self._period_ns = round(1e9 / config.rate)
-        self._epoch = new_epoch()
+        epoch = new_epoch()
         self._sync = Synchroniser(
             self.cameras,
             self._period_ns,
@@ -120,25 +110,21 @@ class Engine:
             lossless=self._lossless,
         )
         self._mailbox = Mailbox(LOSSLESS_SLOTS) if self._lossless else Mailbox(1, self._supersede)
-        self._solved: queue.Queue[tuple[FrameSet, PoseSet] | None] = queue.Queue(maxsize=8)
-        self._record = record
-        self._record_lost = 0
         self._stopping = threading.Event()
-        self._published_last = threading.Event()
-        self._sets = 0
-        self._poses = 0
-        self._incomplete = 0
         self._failure: BaseException | None = None
-        self._recent_ms: deque[float] = deque(maxlen=RECENT_SETS)
         self._intake = Intake(config, run_dir, self._sync, self.account, self._tell)
         self.control = NodeControl(
             run_dir.endpoint("control") if supervised else None,
             run_dir.session_id,
             "engine",
             "engine",
-            self._epoch,
+            epoch,
             self.counted,
             {"model": pipeline.document.id, "runtime": pipeline.runtime.name, "verdict": verdict.verdict},
+        )
+        meta = partial(meta_of, config, pipeline, verdict)
+        self._publisher = Publisher(
+            run_dir, self.control, epoch, self.account, meta, lossless=self._lossless, record=record
         )
 
     def counted(self) -> dict[str, Any]:
@@ -147,15 +133,15 @@ class Engine:
         for camera, reasons in self._sync.skipped.items():
             for reason, frames in dict(reasons).items():  # the receiving thread adds reasons meanwhile
                 account[camera][reason] = account[camera].get(reason, 0) + frames
-        recent = sorted(self._recent_ms.copy())
+        publisher = self._publisher
         return {
             "cameras": account,
-            "sets": self._sets,
-            "poses": self._poses,
-            "incomplete_sets": self._incomplete,
+            "sets": publisher.sets,
+            "poses": publisher.poses,
+            "incomplete_sets": publisher.incomplete,
             "rejected": self._intake.rejected,
-            "record_lost": self._record_lost,
-            "received_to_published_ms": recent[len(recent) // 2] if recent else None,
+            "record_lost": publisher.record_lost,
+            "received_to_published_ms": publisher.recent_ms,
         }
 
     def main(self) -> int:
@@ -167,7 +153,7 @@ class Engine:
         # A waiting thread gets the interpreter within half a millisecond instead of five.
         sys.setswitchinterval(0.0005)
         solver = threading.Thread(target=self._guard, args=(self._solve_all,), name="solve")
-        publisher = threading.Thread(target=self._guard, args=(self._publish_all,), name="publish")
+        publisher = threading.Thread(target=self._guard, args=(self._publisher.run,), name="publish")
         with self.control as control:
             solver.start()
             publisher.start()
@@ -182,9 +168,9 @@ class Engine:
                 for frames in self._mailbox.close():
                     self.account.skipped(frames, "stopping")
                 solver.join()
-                self._to_publisher(None)
+                self._publisher.end()
                 publisher.join()
-                self._account_unpublished()
+                self._publisher.account_for_rest()
                 self._intake.close()
             # Inside: launch is told of a failure, not of an end.
             if self._failure is not None:
@@ -243,7 +229,7 @@ class Engine:
             # Every frame was received; what still waits is answered before the end.
             while not self._mailbox.empty and not self._stopping.is_set():
                 time.sleep(LOSSLESS_PAUSE_S)
-        log.info("no more frames: %d sets published", self._sets)
+        log.info("no more frames: %d sets published", self._publisher.sets)
 
     def _begin_stop(self) -> None:
         self.control.state = "ending" if self._failure is None else "failed"
@@ -280,7 +266,7 @@ class Engine:
             except BaseException:
                 self.account.skipped(frames, "stopping")
                 raise
-            self._to_publisher((frames, pose_set))
+            self._publisher.put(frames, pose_set)
             answered += pose_set.status == "ok"
             if self.config.sets is not None and answered >= self.config.sets:
                 self._stopping.set()
@@ -294,108 +280,24 @@ class Engine:
             else:
                 waited += 1
 
-    # ------------------------------------------------------------------ publishing
 
-    def _to_publisher(self, item: tuple[FrameSet, PoseSet] | None) -> None:
-        """Hand a set over; a publisher that has failed must not hold up the end."""
-        while not self._published_last.is_set():
-            try:
-                self._solved.put(item, timeout=POLL_S)
-                return
-            except queue.Full:
-                continue
-        if item is not None:
-            self.account.skipped(item[0], "stopping")
-
-    def _account_unpublished(self) -> None:
-        while not self._solved.empty():
-            if (item := self._solved.get()) is not None:
-                self.account.skipped(item[0], "stopping")
-
-    def _publish_all(self) -> None:
-        try:
-            with PosePublisher(self._run_dir.endpoint("poses")) as publisher:
-                recorder = RecordSender(self._run_dir.endpoint("record")) if self._record else None
-                self._publish_until_told(publisher, recorder)
-        finally:
-            self._published_last.set()
-
-    def _publish_until_told(self, publisher: PosePublisher, recorder: RecordSender | None) -> None:
-        try:
-            seq = meta_seq = 0
-            next_meta = 0.0
-            while True:
-                if time.monotonic() >= next_meta:
-                    next_meta = time.monotonic() + (META_S if self.control.state == "running" else META_UNHEARD_S)
-                    meta = codec.pack(self._meta(meta_seq))
-                    publisher.send(META, meta)
-                    if recorder is not None and self.control.state != "ready":
-                        self._to_recorder(recorder, META, meta)
-                    meta_seq += 1
-                try:
-                    item = self._solved.get(timeout=max(0.0, next_meta - time.monotonic()))
-                except queue.Empty:
-                    continue
-                if item is None:
-                    return
-                payload = self._publish(publisher, *item, seq)
-                seq += 1
-                if recorder is not None:
-                    self._to_recorder(recorder, POSES, payload)
-        finally:
-            # A subscriber drops what it has not read yet the moment its publisher goes away.
-            time.sleep(LAST_READ_S)
-            publisher.close(1.0)
-            if recorder is not None:
-                recorder.close(RECORD_WAIT_S)
-
-    def _publish(self, publisher: PosePublisher, frames: FrameSet, pose_set: PoseSet, seq: int) -> bytes:
-        """Send a set's message, and count its frames; the message."""
-        try:
-            pose_set = replace(pose_set, stamps=replace(pose_set.stamps, published_ns=now_ns()))
-            header = codec.header(self._run_dir.session_id, "engine", self._epoch, seq)
-            payload = codec.pack(to_message(pose_set, header))
-            publisher.send(POSES, payload)
-        except BaseException:
-            self.account.skipped(frames, "stopping")
-            raise
-        if pose_set.status == "incomplete":
-            self.account.skipped(frames, "incomplete")
-            self._incomplete += 1
-            return payload
-        self.account.used(frames)
-        self._sets += 1
-        self._poses += any(subject.state != "lost" for subject in pose_set.subjects)
-        self._recent_ms.append(pose_set.stamps.stages_ms()["received_to_published"])
-        return payload
-
-    def _to_recorder(self, recorder: RecordSender, topic: bytes, payload: bytes) -> None:
-        # Lossless runs wait for the recorder; live, the poses must not, and a full queue is loud.
-        if recorder.send([topic, payload], wait_s=RECORD_WAIT_S if self._lossless else None):
-            return
-        self._record_lost += 1
-        if self._record_lost & (self._record_lost - 1) == 0:
-            log.error("the recorder does not keep up: %d messages were not recorded", self._record_lost)
-            self.control.event("record_lost", f"{self._record_lost} messages were not recorded")
-
-    def _meta(self, seq: int) -> dict[str, Any]:
-        document = self.pipeline.document
-        return {
-            **codec.header(self._run_dir.session_id, "engine", self._epoch, seq),
-            "type": "meta",
-            "name": self.config.name,
-            "units": "mm",
-            "how": HOW,
-            "reasons": REASONS,
-            "covariance": COVARIANCE_ORDER,
-            "rate": self.config.rate,
-            "skeletons": {document.skeleton.name: document.skeleton.model_dump(mode="json")},
-            "model": document.model_dump(mode="json", exclude_none=True),
-            "rig": rig_document(self.pipeline.geometry.rig),
-            "calibration_id": self.pipeline.geometry.calibration.calibration_id,
-            "verdict": self._verdict.verdict,
-            "findings": [str(finding) for finding in self._verdict.findings],
-        }
+def meta_of(config: SystemConfig, pipeline: Pipeline, verdict: Verdict) -> dict[str, Any]:
+    """What a late subscriber needs to read poses without any file."""
+    document = pipeline.document
+    return {
+        "name": config.name,
+        "units": "mm",
+        "how": HOW,
+        "reasons": REASONS,
+        "covariance": COVARIANCE_ORDER,
+        "rate": config.rate,
+        "skeletons": {document.skeleton.name: document.skeleton.model_dump(mode="json")},
+        "model": document.model_dump(mode="json", exclude_none=True),
+        "rig": rig_document(pipeline.geometry.rig),
+        "calibration_id": pipeline.geometry.calibration.calibration_id,
+        "verdict": verdict.verdict,
+        "findings": [str(finding) for finding in verdict.findings],
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
