@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
 from typing import Any
-
-import numpy as np
 
 from calib.document import rig_from_document
 from calib.rig import Rig
 from capture.rundir import RunDirectory
 from capture.wire import META, POSES, PoseSubscriber
 from nodes.meta import info_of
+from nodes.mpjpe import TruthTally
 from rigpose import codec
 from rigpose.errors import ProtocolError, RigposeError
 from rigpose.pose import PoseSet, from_message
@@ -25,7 +23,6 @@ from rigpose.skeleton import Skeleton
 log = logging.getLogger(__name__)
 
 TRUTH = b"truth"
-TRUTHS_KEPT = 600
 QUEUE_MESSAGES = 100
 
 
@@ -59,9 +56,8 @@ class Feed:
         self.received = 0
         self.rejected = 0
         self._since = (0.0, -1)
-        self._errors: list[float] = []
-        self._errors_s = 0.0
-        self._truths: OrderedDict[int, tuple[str, np.ndarray]] = OrderedDict()
+        self._tally = TruthTally()
+        self._compared = (0.0, 0, 0.0)
         self._poses = PoseSubscriber(run_dir.endpoint("poses"), hwm=QUEUE_MESSAGES)
         self._truth = PoseSubscriber(run_dir.endpoint("truth"), (TRUTH,), hwm=QUEUE_MESSAGES)
 
@@ -127,29 +123,18 @@ class Feed:
             try:
                 message = codec.unpack(received[1])
                 codec.check_header(message)
-                position = np.asarray(message["position_mm"], float)
-                if position.ndim != 2 or position.shape[1] != 3:
-                    raise ProtocolError("truth message", f"position_mm has the shape {position.shape}")
-                self._truths[int(message["tick"])] = (str(message["skeleton"]), position)
-                while len(self._truths) > TRUTHS_KEPT:
-                    self._truths.popitem(last=False)
+                self._tally.truth(message)
             except ProtocolError as error:
                 self._reject(error)
-            except (KeyError, TypeError, ValueError) as error:
-                self._reject(ProtocolError("truth message", f"field {error} is missing or malformed"))
 
     def _compare(self, pose: PoseSet) -> None:
-        truth = None if pose.sync.tick is None else self._truths.get(pose.sync.tick)
-        if truth is not None:
-            skeleton, position = truth
-            for subject in pose.subjects[:1]:
-                if subject.skeleton == skeleton and subject.position_mm.shape == position.shape:
-                    error = np.linalg.norm(subject.position_mm - position, axis=-1)
-                    if np.isfinite(error).any():
-                        self._errors.append(float(np.nanmean(error)))
-        if time.monotonic() - self._errors_s > 1.0:
-            self.mpjpe_mm = float(np.mean(self._errors)) if self._errors else None
-            self._errors, self._errors_s = [], time.monotonic()
+        self._tally.pose(pose)
+        since_s, n_before, total_before = self._compared
+        if self.pose_s - since_s > 1.0:
+            result, n = self._tally.result(), self._tally.n
+            total = n * (result.mean or 0.0) if result is not None else 0.0
+            self.mpjpe_mm = (total - total_before) / (n - n_before) if n > n_before else None
+            self._compared = (self.pose_s, n, total)
 
     def _reject(self, error: RigposeError) -> None:
         self.rejected += 1

@@ -382,8 +382,7 @@ class TestBrowser:
             tab.until(lambda text: "waiting for the engine" in text)
             engine = Engine(run_dir)
             try:
-                tab.until(lambda text: "tracked" in text and "17 of 17" in text)
-                assert "bench" in tab.text()
+                tab.until(lambda text: all(word in text for word in ("bench", "tracked", "17 of 17")))
                 first = _until_drawn(tab)
                 moved = _until_moved(tab, first)
                 assert moved > 1.0, "the limbs have moved"
