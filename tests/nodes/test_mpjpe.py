@@ -71,4 +71,4 @@ def test_what_waits_is_bounded() -> None:
 @pytest.mark.parametrize("wrong", [{"position_mm": np.zeros(3)}, {"tick": "x"}, {"position_mm": "far"}])
 def test_a_message_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError):
-        TruthTally().truth(truth(1, **wrong))
+        TruthTally().truth({**truth(1), **wrong})
