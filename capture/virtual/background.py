@@ -32,8 +32,10 @@ def _clouds(rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, .
     return total / len(cells)
 
 
-def _pattern(rng: np.random.Generator, kind: str, size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
-    """A texture of about -1..1."""
+def _pattern(
+    rng: np.random.Generator, kind: str, size: tuple[int, int], *, tile: bool = False
+) -> Float[np.ndarray, "H W"]:
+    """A texture of about -1..1; as a tile, its lines go on in the next one."""
     width, height = size
     if kind in ("gradient", "plain"):
         corners = rng.uniform(-1, 1, (2, 2)).astype(np.float32)
@@ -44,6 +46,8 @@ def _pattern(rng: np.random.Generator, kind: str, size: tuple[int, int]) -> Floa
     x = np.arange(width, dtype=np.float32) - width / 2
     y = np.arange(height, dtype=np.float32)[:, None] - height / 2
     pitch = within(rng, (0.06, 0.16)) * width
+    if tile:
+        angle, pitch = 0.0, width / (2 * round(width / pitch / 2))
     u = (np.cos(angle) * x + np.sin(angle) * y) / pitch
     v = (np.cos(angle) * y - np.sin(angle) * x) / pitch
     if kind == "checker":
@@ -102,7 +106,7 @@ def _shape(
 
 def _lay_floor(rng: np.random.Generator, image: np.ndarray, camera: Camera, scenario: Scenario, kind: str) -> None:
     section = scenario.background
-    tile = _pattern(rng, kind, (_TILE, _TILE))
+    tile = _pattern(rng, kind, (_TILE, _TILE), tile=True)
     base = _bgr(rng, within(rng, section.brightness) * 0.85, within(rng, section.colour))
     tile = _coloured(tile, base, within(rng, section.contrast) * 0.8)
     distance = float(np.linalg.norm(camera.center_mm))
@@ -120,10 +124,12 @@ def _lay_floor(rng: np.random.Generator, image: np.ndarray, camera: Camera, scen
     enlarge = np.array([[1 / _STEP, 0, 0], [0, 1 / _STEP, 0]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     ways = cv2.warpAffine(ways.reshape(rows, columns, 3).astype(np.float32), enlarge, camera.size, flags=flags)
+    east, north, up = cv2.split(ways)
     eye = camera.center_mm.astype(np.float32)
     reach = np.float32(_FLOOR_REACH * distance)
-    far = eye[2] / np.maximum(-ways[..., 2], np.float32(1e-4))
-    hit = ways[..., :2] * far[..., None] + eye[:2]
-    inside = (hit[..., 0] ** 2 + hit[..., 1] ** 2 < reach**2).astype(np.uint8)
-    floor = cv2.remap(tile, hit * np.float32(_TILE / pitch_mm), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    far = eye[2] / np.maximum(-up, np.float32(1e-4))
+    x, y = east * far + eye[0], north * far + eye[1]
+    inside = (x * x + y * y < reach * reach).view(np.uint8)
+    per_mm = np.float32(_TILE / pitch_mm)
+    floor = cv2.remap(tile, x * per_mm, y * per_mm, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     cv2.copyTo(floor, inside, image)

@@ -51,7 +51,7 @@ class TestKinds:
 
     def test_an_unknown_kind_lists_the_known(self) -> None:
         with pytest.raises(
-            ConfigError, match=r"camera a: kind 'basler' is not known \(known are: .*video, webcam"
+            ConfigError, match=r"camera a: kind 'basler' is not known \(known are: .*video, .*webcam"
         ) as error:
             create("a", {"kind": "basler"}, where="camera a")
         assert "\n" not in str(error.value)

@@ -81,7 +81,7 @@ class TestLossless:
         world = World(scenario(rate=RATE, noise=[2, 2]))
         assert [frame.tick for frame in frames] == list(range(6))
         for frame in frames:
-            assert frame.tick is not None
+            assert frame.tick is not None and frame.image is not None
             assert np.array_equal(frame.image, world.render(1, frame.tick / RATE))
             assert frame.exposed_from == "arrival"
         assert (frames[-1].counters.exposed, frames[-1].counters.lost_upstream) == (6, 0)
@@ -124,7 +124,7 @@ class TestLive:
         one.prepare()
         world = World(scenario(rate=RATE, noise=[2, 2]))
         for frame in play(one, StartClock(now_ns() + 200_000_000, PERIOD)):
-            assert frame.tick is not None
+            assert frame.tick is not None and frame.image is not None
             assert np.array_equal(frame.image, world.render(1, frame.tick / RATE))
 
     def test_one_that_comes_later_joins_at_the_current_tick(self, tmp_path: Path) -> None:

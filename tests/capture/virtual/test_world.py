@@ -306,12 +306,12 @@ class TestPicture:
         world.render(0, 0.0)
         times = []
         for frame in range(80):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             world.render(0, frame / 30)
-            times.append(time.perf_counter() - begin)
+            times.append(time.thread_time() - begin)
         cv2.setNumThreads(threads)
-        # 4 ms is the aim on a free core; the best third of a busy one must come near to it.
-        assert np.percentile(times, 33) < 0.012
+        # What this thread computed, whoever else has the core: 4 ms is the aim, twice that on a slow machine.
+        assert np.median(times) < 0.008
 
 
 class TestRigFile:
