@@ -96,7 +96,8 @@ class RunDirectory:
             path: A folder of the caller's choice; default is one below ``base_folder()``.
 
         Raises:
-            ConfigError: The folder cannot be made, is another user's, or its path is too long for a socket.
+            ConfigError: The folder cannot be made, is another user's or another run's, or its path is too
+                long for a socket.
         """
         if path is None:
             base = base_folder()
@@ -105,6 +106,8 @@ class RunDirectory:
             path = base / session_id
         path = path.absolute()
         _make_private(path)
+        if (owner := _owner(path)) is not None:
+            raise ConfigError(path, f"is the run directory of process {owner}", "end that one or choose another folder")
         if os.name == "posix" and sys.platform != "cygwin":
             if len(os.fsencode(str(path / f"frames-{'x' * _NODE_CHARACTERS}.sock"))) > _LONGEST_SOCKET_PATH:
                 raise ConfigError(path, "is too long a path for sockets", "give a shorter --run-dir or set RIGPOSE_RUN")
@@ -221,6 +224,16 @@ def _forget_old_runs(base: Path) -> None:
             alive = False
         if not alive:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _owner(path: Path) -> int | None:
+    """The other process whose run lives in a folder."""
+    try:
+        run = RunDirectory.open(path)
+    except ConfigError:
+        return None
+    pid = int(run.info.get("pid", -1))
+    return pid if run.is_running and pid != os.getpid() else None
 
 
 def _make_private(folder: Path) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from rigpose.errors import ExitCode, RigposeError
@@ -74,18 +77,43 @@ def _report(error: Exception) -> int:
     return int(ExitCode.FAILED)
 
 
+@contextmanager
+def _interrupted_by_all() -> Iterator[None]:
+    """Let a polite kill and a lost terminal end a program as Ctrl-C does: files closed, sockets taken away.
+
+    What is ignored (``nohup``) or handled already stays so.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            sign = getattr(signal, name, None)
+            if sign is not None and signal.getsignal(sign) is signal.SIG_DFL:
+                before[sign] = signal.signal(sign, interrupt)
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
 def guarded(main: Callable[[], int | None]) -> int:
     """Run a program's main function and turn every way that it can end into an exit code.
 
-    A ``RigposeError`` is one line on stderr and its exit code; Ctrl-C is 130; a reader that went away
-    (``| head``) ends quietly; anything unexpected is one line that says where the traceback is.
+    A ``RigposeError`` is one line on stderr and its exit code; Ctrl-C, a polite kill and a lost terminal are
+    130; a reader that went away (``| head``) ends quietly; anything unexpected is one line that says where
+    the traceback is.
     ``SystemExit`` passes.
 
     Args:
         main: Does the work; its answer is the exit code, ``None`` is 0.
     """
     try:
-        code = main()
+        with _interrupted_by_all():
+            code = main()
         sys.stdout.flush()
         return int(code or ExitCode.OK)
     except KeyboardInterrupt:

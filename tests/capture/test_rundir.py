@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -76,3 +77,18 @@ def test_old_runs_that_have_ended_are_forgotten_and_nothing_else(monkeypatch: py
     newest = RunDirectory.create(new_session_id())
     left = {path.name for path in living.path.parent.iterdir()}
     assert left == {living.session_id, "20200101T000004-aaaaaa", "20200101T000005-aaaaaa", "notes", newest.session_id}
+
+
+def test_the_folder_of_a_run_that_lives_is_not_taken_over() -> None:
+    path = rundir.base_folder() / "run"
+    first = RunDirectory.create("first", path=path)
+    first.update(pid=os.getppid())
+    with pytest.raises(ConfigError, match=f"process {os.getppid()}"):
+        RunDirectory.create("second", path=path)
+    assert RunDirectory.open(path).session_id == "first", "it can still be found"
+
+
+def test_what_a_dead_run_left_is_used_again() -> None:
+    path = rundir.base_folder() / "run"
+    RunDirectory.create("first", path=path).update(pid=2**22 + 1)
+    assert RunDirectory.create("second", path=path).session_id == "second"

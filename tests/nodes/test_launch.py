@@ -281,7 +281,12 @@ def test_ctrl_c_while_everything_still_loads_does_not_wait_for_it(rig: Rig) -> N
 
 
 def test_a_lost_terminal_ends_the_rig_in_order(rig: Rig) -> None:
-    process = rig.start("--seconds", "60")
+    # Tests that run under nohup would hand on that it is ignored.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        process = rig.start("--seconds", "60")
+    finally:
+        signal.signal(signal.SIGHUP, before)
     rig.until(lambda s: s["summary"]["sets"] > 10)
     process.send_signal(signal.SIGHUP)
     code, _, _ = rig.end(30)

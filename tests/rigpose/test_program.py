@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,22 @@ class TestGuarded:
     def test_ctrl_c_is_130_and_says_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert guarded(lambda: raises(KeyboardInterrupt())) == 130
         assert capsys.readouterr().err == ""
+
+    @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_kill_and_a_lost_terminal_let_a_program_tidy_up(self, sign: signal.Signals, tmp_path: Path) -> None:
+        left = tmp_path / "left"
+        code = (
+            "import signal, sys, time\nfrom pathlib import Path\nfrom rigpose.program import run\n"
+            f"signal.signal({int(sign)}, signal.SIG_DFL)\n"
+            "def main():\n    try:\n        print('up', flush=True)\n        time.sleep(30)\n"
+            "    finally:\n        Path(sys.argv[1]).touch()\n"
+            "run(main)"
+        )
+        with subprocess.Popen([sys.executable, "-c", code, str(left)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None and process.stdout.readline() == b"up\n"
+            process.send_signal(sign)
+            assert process.wait(10) == 130
+        assert left.exists()
 
     def test_a_missing_file_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert guarded(lambda: (tmp_path / "poses.mcap").open().close()) == 1
