@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 MAX_PARTS = 64
 MAX_POSE_BYTES = 16 * 1024 * 1024
-POSES, META = b"poses", b"meta"
+POSES, META, TRUTH = b"poses", b"meta", b"truth"
 _SLICE_S = 0.05
 _CLOSE_S = 2.0
 _PUSHES = 8

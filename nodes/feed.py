@@ -12,7 +12,7 @@ from typing import Any
 from calib.document import rig_from_document
 from calib.rig import Rig
 from capture.rundir import RunDirectory
-from capture.wire import META, POSES, PoseSubscriber
+from capture.wire import META, POSES, TRUTH, PoseSubscriber
 from nodes.meta import info_of
 from nodes.mpjpe import TruthTally
 from rigpose import codec
@@ -22,7 +22,6 @@ from rigpose.skeleton import Skeleton
 
 log = logging.getLogger(__name__)
 
-TRUTH = b"truth"
 QUEUE_MESSAGES = 100
 
 

@@ -16,13 +16,14 @@ from typing import Any
 
 from capture.control import ControlServer, NodeReport
 from capture.rundir import RunDirectory, new_session_id
-from capture.wire import META, POSES, PoseSubscriber, RecordSender
+from capture.wire import META, POSES, TRUTH, PoseSubscriber, RecordSender
 from engine.arguments import model_argument, replacing
 from engine.config import SystemConfig, load_system, write_config
 from engine.preflight import check_sizes, complete_rate, judge_rig, load_rig, locate_model
 from engine.runtimes import check_name as check_runtime
 from nodes.display import has_display
 from nodes.ledger import PoseTally, note_heard, summarise
+from nodes.mpjpe import TruthTally
 from nodes.recordings import drawn_recording
 from nodes.supervisor import Node, Supervisor
 from nodes.web_gate import LINK
@@ -47,8 +48,10 @@ KEPT_MESSAGES = 1000
 ALL_ENDED_S = 5.0
 """What a live engine gets to end by itself when no camera is left; one that was started again behind their last
 words never hears them."""
-STOP_S = {"camera": 5.0, "engine": 8.0, "viewer": 2.0, "recorder": 30.0}
-STOP_ORDER = ("camera", "engine", "viewer", "recorder")
+STOP_S = {"camera": 5.0, "engine": 8.0, "truth": 2.0, "viewer": 2.0, "recorder": 30.0}
+STOP_ORDER = ("camera", "engine", "truth", "viewer", "recorder")
+CLOCKED = ("camera", "truth")
+"""Kinds of nodes that wait for the rig's first tick."""
 
 
 @dataclass
@@ -84,6 +87,7 @@ class Launch:
         self.run_dir = run_dir
         self.outcome = Outcome()
         self.tally = PoseTally()
+        self.truth_tally = TruthTally()
         self._seconds = seconds
         self._viewer = viewer
         self._say = say or (lambda _: None)
@@ -91,6 +95,8 @@ class Launch:
         write_config(config, self._config_file)
         self._server = ControlServer(run_dir.endpoint("control"), run_dir.session_id)
         self._poses = PoseSubscriber(run_dir.endpoint("poses"), (POSES, META), hwm=LEDGER_MESSAGES)
+        self._has_truth = any(section.source.get("kind") == "virtual" for section in config.cameras.values())
+        self._truths = PoseSubscriber(run_dir.endpoint("truth"), (TRUTH,), hwm=LEDGER_MESSAGES)
         self._recorder = RecordSender(run_dir.endpoint("record")) if config.record.enabled else None
         self._supervisor = Supervisor(run_dir.path, config.restart, self._died, self._failed)
         self._current: dict[str, NodeReport] = {}
@@ -126,6 +132,7 @@ class Launch:
             self._supervisor.kill_all()
             self._server.close()
             self._poses.close()
+            self._truths.close()
             if self._recorder is not None:
                 self._recorder.close()
         return self.outcome
@@ -144,6 +151,10 @@ class Launch:
             arguments = ("-m", "nodes.camera", *common, "--name", name)
             # A lossless recording that misses a camera's frames is not one: then the run fails.
             self._supervisor.start(Node(name, "camera", arguments, restartable=not lossless))
+        if self._has_truth:
+            # Nobody but the ledger and the views listens to it, and no pose depends on it.
+            truth = ("-m", "nodes.truth", *common)
+            self._supervisor.start(Node("truth", "truth", truth, essential=False))
         self._start_viewer(_choice(self._viewer))
         if not await self._ready("engine", "running"):
             return
@@ -243,20 +254,28 @@ class Launch:
                     self._say(f"the rig in your browser: {data.get('url')}")
                     data = None  # Whoever has the link is let in, so it is kept nowhere.
                 self._event(str(message.get("event")), text, report.node, int(message["at_ns"]), data)
-            elif kind == "heartbeat" and report.kind == "camera" and report.state == "ready" and self._start_ns:
+            elif kind == "heartbeat" and report.kind in CLOCKED and report.state == "ready" and self._start_ns:
                 self._server.start(report, self._start_ns)  # it came back: it joins at the current tick
         while (received := self._poses.receive()) is not None:
             topic, payload = received
             try:
                 message = codec.unpack(payload)
                 if topic == POSES:
-                    self.tally.add(from_message(message), message["node_epoch"], message["seq"])
+                    pose_set = from_message(message)
+                    self.tally.add(pose_set, message["node_epoch"], message["seq"])
+                    if self._has_truth:
+                        self.truth_tally.pose(pose_set)
                 else:
                     codec.check_header(message)
                     self._engine_is_heard(message["node_epoch"])
             except ProtocolError as error:
                 self._rejected += 1
                 log.warning("a pose message was refused: %s", error)
+        while (received := self._truths.receive()) is not None:
+            try:
+                self.truth_tally.truth(codec.unpack(received[1]))
+            except ProtocolError as error:
+                log.warning("a truth message was refused: %s", error)
         self._hand_to_recorder()
 
     def _engine_is_heard(self, epoch: str) -> None:
@@ -368,6 +387,7 @@ class Launch:
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._began)),
             duration_s=time.time() - self._began,
             recording=self._recording(),
+            mpjpe_mm=self.truth_tally.result(),
             nodes=nodes,
             notes=tuple(self.outcome.errors),
         )

@@ -156,6 +156,12 @@ def print_summary(summary: Summary) -> None:
         f"views used {_number(summary.views_used.mean, 2)}, "
         f"residual median {_number(summary.residual_px.median, 2)} px, p95 {_number(summary.residual_px.p95, 2)} px"
     )
+    if summary.mpjpe_mm is not None:
+        error = summary.mpjpe_mm
+        console.print(
+            f"error to the truth: mean {_number(error.mean)} mm, median {_number(error.median)} mm, "
+            f"p95 {_number(error.p95)} mm"
+        )
     for note in summary.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
     if summary.recording and summary.recording.get("path"):

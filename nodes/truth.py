@@ -20,7 +20,7 @@ from capture.sources.base import StartClock, check
 from capture.sources.virtual import VirtualConfig
 from capture.virtual.scenario import load_scenario
 from capture.virtual.world import World
-from capture.wire import META, PosePublisher
+from capture.wire import META, TRUTH, PosePublisher
 from engine.config import SystemConfig, load_system
 from rigpose import codec
 from rigpose.errors import ConfigError
@@ -32,8 +32,6 @@ from rigpose.stamps import now_ns
 log = logging.getLogger(__name__)
 
 NODE = "truth"
-TRUTH = b"truth"
-"""The topic of true poses."""
 META_S = 1.0
 _BATCH = 8
 """Ticks computed at once, which costs as much as one."""

@@ -12,7 +12,7 @@ import logging
 import os
 import queue
 import threading
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -43,6 +43,8 @@ class VirtualConfig(SourceConfig):
         max_frames: End after this many ticks; by default there is no end.
         ahead: Pictures drawn ahead.
     """
+
+    real_camera: ClassVar[bool] = False
 
     kind: Literal["virtual"] = "virtual"
     scenario: FilePath

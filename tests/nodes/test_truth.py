@@ -16,9 +16,9 @@ import yaml
 from capture.control import ControlServer
 from capture.rundir import RunDirectory
 from capture.virtual.world import World
-from capture.wire import META, PoseSubscriber
+from capture.wire import META, TRUTH, PoseSubscriber
 from engine.config import SystemConfig
-from nodes.truth import TRUTH, virtual_world
+from nodes.truth import virtual_world
 from rigpose import codec
 from rigpose.errors import ConfigError
 from rigpose.skeleton import Skeleton

@@ -28,9 +28,9 @@ from calib.document import rig_document
 from calib.rig import Rig
 from capture.control import ControlServer
 from capture.rundir import RunDirectory
-from capture.wire import META, POSES, PosePublisher
+from capture.wire import META, POSES, TRUTH, PosePublisher
 from nodes import web_gate
-from nodes.feed import TRUTH, Feed
+from nodes.feed import Feed
 from nodes.scene import look
 from nodes.web import figures_of, main
 from nodes.web_gate import Gate, close_server, open_server
