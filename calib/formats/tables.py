@@ -10,7 +10,6 @@ from calib.camera import Camera
 from rigpose.errors import ConfigError
 
 MM_PER = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
-KEYS = ("matrix", "rotation", "translation")
 
 
 def camera_tables(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import queue
 import re
 import shutil
 import threading
@@ -119,7 +120,9 @@ class SessionWriter:
         self._offset_ns = utc_ns - monotonic_ns
         self._video_settings = video or VideoSettings()
         self._videos: dict[str, VideoWriter] = {}
-        self._references: dict[tuple[str, str], threading.Thread] = {}
+        self._references: set[tuple[str, str]] = set()
+        self._to_describe: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+        self._describer: threading.Thread | None = None
         self._closing = threading.Event()
         self._lock = threading.RLock()
         self._log: LogWriter | None = LogWriter(self.path / LOG_NAME)
@@ -224,10 +227,12 @@ class SessionWriter:
         # The clock thread takes the lock, so it ends before the lock is taken for good.
         if self._closing.is_set():
             return self.recording()
-        deadline = time.monotonic() + HASH_WAIT_S
-        for thread in list(self._references.values()):
-            thread.join(max(0.0, deadline - time.monotonic()))
+        if self._describer is not None:
+            self._to_describe.put(None)
+            self._describer.join(HASH_WAIT_S)
         self._closing.set()
+        if self._describer is not None:
+            self._describer.join(1.0)  # it says the path of a file that it could not sum up in time
         with self._lock:
             self._finish()
         self._syncer.close()
@@ -305,19 +310,19 @@ class SessionWriter:
         """Keep which file a camera's pictures are in; its sum is computed beside the recording."""
         if (camera, file) in self._references:
             return
+        self._references.add((camera, file))
+        self._to_describe.put((camera, file))
+        # One thread for all: a sequence of images is a file for each frame.
+        if self._describer is None:
+            self._describer = threading.Thread(target=self._describe_all, name="sha256", daemon=True)
+            self._describer.start()
 
-        def describe() -> None:
+    def _describe_all(self) -> None:
+        while not self._closing.is_set() and (item := self._to_describe.get()) is not None:
+            camera, file = item
             path = Path(file).absolute()
-            self.add_event(
-                "video_reference",
-                source=camera,
-                text=str(path),
-                data={"camera": camera, **describe_file(path, self._closing)},
-            )
-
-        thread = threading.Thread(target=describe, name=f"sha256-{camera}", daemon=True)
-        self._references[camera, file] = thread
-        thread.start()
+            facts = {"camera": camera, **describe_file(path, self._closing)}
+            self.add_event("video_reference", source=camera, text=str(path), data=facts)
 
 
 def describe_file(path: Path, stop: threading.Event | None = None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -225,6 +226,20 @@ class TestVideo:
             "bytes": 19,
             "sha256": hashlib.sha256(b"pictures of a mouse").hexdigest(),
         }
+
+    def test_a_sequence_of_images_is_referred_to_file_by_file_without_a_thread_for_each(self, tmp_path):
+        files = [tmp_path / f"{i}.png" for i in range(40)]
+        for file in files:
+            file.write_bytes(bytes(100_000))
+        before = threading.active_count()
+        with SessionWriter(tmp_path, "rig") as writer:
+            for i, file in enumerate(files):
+                writer.add_frame(picture("cam0", i, image=None, video=(str(file), 0)))
+            assert threading.active_count() <= before + 2, "one that syncs, one that sums up"
+        events = SessionReader(writer.path).events()
+        references = [event["data"] for event in events if event["name"] == "video_reference"]
+        assert [reference["path"] for reference in references] == [str(file) for file in files]
+        assert all(reference["sha256"] for reference in references)
 
     def test_a_camera_may_send_points_instead(self, tmp_path):
         points = Keypoints(np.arange(6, dtype=np.float32).reshape(3, 2), np.ones(3, np.float32))
