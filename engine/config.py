@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
+import rigpose
 from capture.sources.base import check
 from capture.views import View
 from rigpose.config import Config, FilePath, load
@@ -27,13 +28,28 @@ class RigSection(Config):
 
     Attributes:
         file: A rig file; ours, anipose's or Pose2Sim's TOML.
+        scenario: Instead of it, the scenario of a virtual rig, whose cameras are known exactly.
         units: Needed where the file does not say them.
         world: ``floor`` = z is up from the floor, ``board``, or ``camera:NAME``, where the file does not say.
     """
 
-    file: FilePath
+    file: FilePath | None = None
+    scenario: FilePath | None = None
     units: Units | None = None
     world: str | None = Field(None, pattern=r"^(floor|board|camera:.+)$")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> RigSection:
+        if (self.file is None) == (self.scenario is None):
+            raise ValueError("needs either file or scenario")
+        return self
+
+    @property
+    def origin(self) -> Path:
+        """The file that the cameras come from."""
+        path = self.file or self.scenario
+        assert path is not None
+        return path
 
 
 class CameraSection(Config):
@@ -255,7 +271,7 @@ def load_system(path: Path, *, data: Path | None = None, assignments: Iterable[s
 
     Args:
         path: The file.
-        data: What ``${data}`` in it stands for.
+        data: What ``${data}`` in it stands for; ``${package}`` is where rigpose's packages lie.
         assignments: ``a.b=c`` strings that replace keys.
 
     Raises:
@@ -263,7 +279,9 @@ def load_system(path: Path, *, data: Path | None = None, assignments: Iterable[s
     """
     if data is not None and not data.is_dir():
         raise ConfigError(data, "is not a folder", "check --data")
-    variables = {} if data is None else {"data": str(data.resolve())}
+    variables = {"package": str(Path(rigpose.__file__).resolve().parent.parent)}
+    if data is not None:
+        variables["data"] = str(data.resolve())
     config = load(path, SystemConfig, variables=variables, assignments=assignments)
     cameras = {}
     for name, section in config.cameras.items():

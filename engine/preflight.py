@@ -9,6 +9,8 @@ from calib.quality import Verdict, judge
 from calib.rig import Rig, read_rig
 from capture.sources.base import Facts, check
 from capture.views import View, Views
+from capture.virtual.scenario import load_scenario
+from capture.virtual.world import World
 from engine.config import SystemConfig
 from engine.document import LocatedModel, check_domain, find_model
 from rigpose.errors import ConfigError, VerdictError
@@ -28,17 +30,24 @@ def _facts(config: SystemConfig, where: object) -> dict[str, Facts]:
     return facts
 
 
+def _read_rig(config: SystemConfig) -> Rig:
+    if config.rig.scenario is None:
+        return read_rig(config.rig.origin, config.rig.units)
+    seeds = {section.source.get("seed") for section in config.cameras.values()}
+    return World(load_scenario(config.rig.scenario), seeds.pop() if len(seeds) == 1 else None).rig
+
+
 def load_rig(config: SystemConfig, where: object = "config") -> Rig:
     """The config's calibration with exactly the cameras that its sources give, in their order.
 
     Raises:
         ConfigError: The file cannot be used, or does not know one of the cameras.
     """
-    rig = read_rig(config.rig.file, config.rig.units)
+    rig = _read_rig(config)
     for name in config.camera_names:
         if name not in rig.names:
             raise ConfigError(
-                where, f"key cameras.{name}: {config.rig.file} does not know this camera",
+                where, f"key cameras.{name}: {config.rig.origin} does not know this camera",
                 f"it knows {', '.join(rig.names)}",
             )  # fmt: skip
     rig = rig.select(config.camera_names)
@@ -56,14 +65,14 @@ def judge_rig(config: SystemConfig, rig: Rig) -> Verdict:
     """
     if len(rig) < config.engine.min_views:
         raise ConfigError(
-            config.rig.file,
+            config.rig.origin,
             f"key engine.min_views: is {config.engine.min_views}, and there is only {', '.join(rig.names)}",
             "add a camera: one alone sees no depth",
         )
     verdict = judge(rig)
     if verdict.verdict == "bad" and not config.accept_bad_rig:
         worst = verdict.findings[0]
-        raise VerdictError(config.rig.file, f"the rig is bad: {worst}", "mend it, or go on with --accept-bad-rig")
+        raise VerdictError(config.rig.origin, f"the rig is bad: {worst}", "mend it, or go on with --accept-bad-rig")
     return verdict
 
 

@@ -63,7 +63,7 @@ def build_pipeline(config: SystemConfig, where: object = "config") -> tuple[Pipe
     rig = load_rig(config, where)
     verdict = judge_rig(config, rig)
     for finding in verdict.findings:
-        log.warning("%s: %s", config.rig.file, finding)
+        log.warning("%s: %s", config.rig.origin, finding)
     located = locate_model(config, where)
     graph = compose(located, n_views=len(rig))
     runtime = runtimes.create(graph, config.engine.runtime, threads=config.engine.threads)

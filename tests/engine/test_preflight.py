@@ -95,3 +95,30 @@ def test_a_network_for_drawn_pictures_is_refused_on_a_camera_and_not_on_a_file(f
     with pytest.raises(ConfigError, match="--force"):
         locate_model(real, "rig.yaml")
     assert locate_model(real.model_copy(update={"force": True}), "rig.yaml").document.id
+
+
+def test_a_virtual_rig_is_known_from_its_scenario(tmp_path: Path) -> None:
+    scenario = Path(__file__).parents[2] / "training" / "scenarios" / "demo.yaml"
+    source = {"kind": "virtual", "scenario": str(scenario)}
+    file = tmp_path / "rig.yaml"
+    document = {"version": 1, "rig": {"scenario": str(scenario)}, "cameras": {"cam2": {"source": source}}}
+    file.write_text(yaml.safe_dump(document))
+    rig = load_rig(load_system(file), file)
+    assert rig.names == ("cam2",) and rig.metadata["world"] == "floor" and rig["cam2"].size == (320, 240)
+
+
+@pytest.mark.parametrize("rig", [{}, {"file": "a.toml", "scenario": "b.yaml"}])
+def test_a_rig_comes_from_a_file_or_from_a_scenario(tmp_path: Path, rig: dict[str, str]) -> None:
+    file = tmp_path / "rig.yaml"
+    cameras = {"a": {"source": {"kind": "video", "file": "a.mp4"}}}
+    file.write_text(yaml.safe_dump({"version": 1, "rig": rig, "cameras": cameras}))
+    with pytest.raises(ConfigError, match="rig.*file or scenario"):
+        load_system(file)
+
+
+def test_package_stands_for_the_place_of_rigpose_itself(tmp_path: Path) -> None:
+    file = tmp_path / "rig.yaml"
+    scenario = "${package}/training/scenarios/demo.yaml"
+    cameras = {"cam1": {"source": {"kind": "virtual", "scenario": scenario}}}
+    file.write_text(yaml.safe_dump({"version": 1, "rig": {"scenario": scenario}, "cameras": cameras}))
+    assert load_system(file).rig.origin.is_file()
