@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from calib.camera import Camera
-from calib.rig import PARALLEL, Rig
+from calib.rig import Rig, nearest_to_axes
 
 Level = Literal["note", "suspect", "bad"]
 
@@ -161,8 +161,8 @@ def _directions(rig: Rig) -> Iterator[Finding]:
         return
     axes = np.stack([camera.axis for camera in rig.cameras])
     centers = np.stack([camera.center_mm for camera in rig.cameras])
-    spread = np.linalg.eigvalsh(np.eye(3) - (axes.T @ axes) / len(axes))[0]
-    if spread < PARALLEL:
+    point = nearest_to_axes(rig.cameras)
+    if point is None:
         opposed = tuple(c.name for c in rig.cameras if c.axis @ axes[0] < 0)
         if opposed:
             yield Finding(
@@ -172,9 +172,6 @@ def _directions(rig: Rig) -> Iterator[Finding]:
             what = "all optical axes are parallel, so the working distance is a guess"
             yield Finding("note", (), what, "write working_distance_mm under [metadata]")
         return
-    middle = centers.mean(axis=0)
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    point = middle + np.linalg.solve(across.sum(axis=0), (across @ (centers - middle)[..., None])[..., 0].sum(axis=0))
     ahead = ((point - centers) * axes).sum(axis=-1)
     behind = ahead <= 0
     away = tuple(c.name for c, is_behind in zip(rig.cameras, behind, strict=True) if is_behind)

@@ -53,6 +53,20 @@ class RigArrays(NamedTuple):
         return RigArrays(*(np.asarray(array, dtype=dtype) for array in self))
 
 
+def nearest_to_axes(cameras: tuple[Camera, ...]) -> np.ndarray | None:
+    """The point (3,) mm nearest to all optical axes; ``None`` for one camera or (nearly) parallel axes."""
+    centers = np.stack([camera.center_mm for camera in cameras])
+    axes = np.stack([camera.axis for camera in cameras])
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
+    total = across.mean(axis=0)
+    if len(cameras) < 2 or np.linalg.eigvalsh(total)[0] <= PARALLEL:
+        return None
+    # About the mean of the cameras, so that a far world origin costs no digits.
+    middle = centers.mean(axis=0)
+    offsets = np.einsum("vij,vj->i", across, centers - middle) / len(cameras)
+    return middle + np.linalg.solve(total, offsets)
+
+
 def working_point(cameras: tuple[Camera, ...], distance_mm: float | None = None) -> tuple[np.ndarray, float]:
     """Where a rig looks: the point nearest to all optical axes and the cameras' mean distance from it.
 
@@ -68,17 +82,11 @@ def working_point(cameras: tuple[Camera, ...], distance_mm: float | None = None)
     """
     centers = np.stack([camera.center_mm for camera in cameras])
     axes = np.stack([camera.axis for camera in cameras])
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    total = across.mean(axis=0)
-    if len(cameras) > 1 and np.linalg.eigvalsh(total)[0] > PARALLEL:
-        # About the mean of the cameras, so that a far world origin costs no digits.
-        middle = centers.mean(axis=0)
-        offsets = np.einsum("vij,vj->i", across, centers - middle) / len(cameras)
-        point = middle + np.linalg.solve(total, offsets)
-        if np.median(((point - centers) * axes).sum(axis=-1)) > 0:
-            distance = float(np.linalg.norm(point - centers, axis=-1).mean())
-            if distance > 0:
-                return point, distance
+    point = nearest_to_axes(cameras)
+    if point is not None and np.median(((point - centers) * axes).sum(axis=-1)) > 0:
+        distance = float(np.linalg.norm(point - centers, axis=-1).mean())
+        if distance > 0:
+            return point, distance
     if distance_mm is None:
         baseline = float(np.linalg.norm(centers[:, None] - centers[None], axis=-1).max())
         distance_mm = 10 * baseline if baseline > 0 else DEFAULT_DISTANCE_MM
