@@ -8,7 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from nodes.launch import launch
+from nodes.overlay import write_overlay
 from nodes.recordings import drawn_recording, real_recording
+from rigpose.summary import Summary
 
 OUT = Path("runs") / "demo"
 
@@ -29,4 +31,8 @@ def demo(seconds: float, out: Path = OUT) -> int:
         record_to=out / "recordings",
     )
     print(f"summary: {out / 'summary.json'}")
+    if code == 0:
+        recording = Summary.model_validate_json((out / "summary.json").read_text()).recording or {}
+        write_overlay(Path(recording["path"]), out / "pose.png")
+        print(f"the last pose over its pictures: {out / 'pose.png'}")
     return code
