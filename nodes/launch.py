@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -393,9 +393,18 @@ class Launch:
         )
 
     def _recording(self) -> dict[str, Any] | None:
-        """What the recorder says of its session; ``earlier`` are those of recorders that died."""
-        said = [r.counters["recording"] for r in self._server.reports.values() if "recording" in r.counters]
-        return {**said[-1], **({"earlier": said[:-1]} if said[1:] else {})} if said else None
+        """What the recorder says of its session; ``earlier`` are those of recorders that died.
+
+        ``not_taken`` are the messages of each node that no recorder took: it was dead, or did not keep up.
+        """
+        reports = list(self._server.reports.values())
+        said = [report.counters["recording"] for report in reports if "recording" in report.counters]
+        if not said:
+            return None
+        not_taken: Counter[str] = Counter()
+        for report in reports:
+            not_taken[report.node] += int(report.counters.get("record_lost", 0))
+        return {**said[-1], "earlier": said[:-1], "not_taken": dict(+not_taken)}
 
 
 def _choice(viewer: str) -> str:

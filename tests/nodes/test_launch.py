@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -253,6 +255,31 @@ def test_an_engine_that_comes_back_behind_the_last_frame_does_not_wait_for_ever(
     assert code == 0, err
     for name, camera in rig.summary().cameras.items():
         assert camera.balanced, (name, camera)
+
+
+@pytest.mark.slow
+def test_whoever_dies_and_however_often_each_frame_is_in_the_account(rig: Rig) -> None:
+    chance = random.Random(1)
+    process = rig.start("--seconds", "120", restart={"backoff_s": 0.1, "backoff_max_s": 0.5})
+    rig.until(lambda s: s["summary"]["sets"] > 10)
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        try:
+            rig.kill(chance.choice(["cam1", "cam2", "cam3", "cam1", "cam2", "engine", "recorder"]))
+        except ProcessLookupError:
+            continue  # it is dead already
+        time.sleep(chance.uniform(0.05, 1.5))
+    with contextlib.suppress(ProcessLookupError):
+        rig.kill("cam2")  # it comes back while the others are told to stop
+    process.send_signal(signal.SIGINT)
+    code, _, err = rig.end(40)
+    assert code == 130, err
+    summary = rig.summary()
+    balanced(summary)
+    assert sum(node["deaths"] for node in summary.nodes.values()) >= 5
+    assert summary.recording is not None and summary.recording["closed"]
+    kept = sum(session["poses"] for session in (summary.recording, *summary.recording["earlier"]))
+    assert kept <= summary.sets + 20
 
 
 def test_ctrl_c_ends_in_order_with_summary_and_closed_recording(rig: Rig) -> None:

@@ -104,3 +104,40 @@ def test_a_node_that_does_not_stop_is_ended_with_its_children(tmp_path: Path) ->
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_a_device_that_is_missing_from_the_start_is_final_and_one_that_went_away_is_not(
+    tmp_path: Path, served: bool
+) -> None:
+    async def scenario() -> Watched:
+        watched = Watched(tmp_path, RestartSection(backoff_s=0.05))
+        node = python("a", "import sys; sys.exit(3)")
+        node.served = served
+        watched.supervisor.start(node)
+        await until(lambda: bool(watched.pauses))
+        await watched.supervisor.end(node, 0.0)
+        return watched
+
+    watched = asyncio.run(scenario())
+    assert watched.pauses[0] == (0.05 if served else None) and watched.failed == ([] if served else ["a"])
+
+
+def test_a_node_that_the_machine_cannot_start_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> Watched:
+        watched = Watched(tmp_path, RestartSection(backoff_s=0.02))
+        spawn = watched.supervisor._spawn
+
+        async def full(node: Node) -> asyncio.subprocess.Process:
+            if node.deaths < 2:
+                raise OSError("too many open files")
+            return await spawn(node)
+
+        monkeypatch.setattr(watched.supervisor, "_spawn", full)
+        node = python("a", "pass")
+        watched.supervisor.start(node)
+        await node.finished.wait()
+        assert node.exit_code == 0
+        return watched
+
+    assert asyncio.run(scenario()).pauses == [0.02, 0.04]
