@@ -118,7 +118,7 @@ def measure(report: Report, case: Case, rounds: int) -> None:
         return run(inputs)
 
     # What the graph is fed in a set of the tracked subject is what it is timed with alone.
-    pipeline.runtime.run = keep  # type: ignore[method-assign]
+    pipeline.runtime.run = keep  # type: ignore[method-assign, assignment]
     states = [pipeline.process(frames).subjects for frames in sets]
     pipeline.runtime.run = run  # type: ignore[method-assign]
     tracked = sum(bool(subjects) for subjects in states)
