@@ -46,6 +46,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         proto = onnx.load(path)
     except FileNotFoundError:
         raise ConfigError(path, "no such file", "check the path") from None
+    except OSError as error:
+        raise ConfigError(path, f"cannot be read: {error.strerror}", "give a network that you may read") from None
     except Exception as error:  # protobuf raises its own classes, which differ by version
         raise ConfigError(
             path, f"cannot be read as ONNX: {str(error) or type(error).__name__}", "export it again"

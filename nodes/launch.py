@@ -108,6 +108,12 @@ def launch(
         run = Run(system, run_dir, viewer, seconds, line.say)
         with line.watching():
             outcome = asyncio.run(run.run())
+        kept = run.summary().recording or {}
+        if kept.get("stopped"):
+            outcome.errors.append(
+                f"{kept['path']}: the recording stopped: {kept['stopped']} (what was recorded stands)"
+            )
+            outcome.code = outcome.code or int(ExitCode.FAILED)
         final = run.summary()
         try:
             if not quiet:
@@ -118,8 +124,11 @@ def launch(
             if summary is not None:
                 final.write(summary)
             final.write(run_dir.path / "summary.json")
-            if final.recording and (path := final.recording.get("path")):
-                final.write(Path(path) / "summary.json")
+            if "path" in kept:
+                try:
+                    final.write(Path(kept["path"]) / "summary.json")
+                except OSError as error:
+                    log.warning("%s: its summary could not be written: %s", kept["path"], error)
         if outcome.errors:
             return outcome.code
         return int(ExitCode.INTERRUPTED) if outcome.interrupted else int(ExitCode.OK)

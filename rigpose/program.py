@@ -69,9 +69,11 @@ def _report(error: Exception) -> int:
         return int(error.exit_code)
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        _tell(f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}")
+        denied = isinstance(error, PermissionError)
+        remedy = " (you may not use it: check who owns it and its folders)" if denied else ""
+        _tell(f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}{remedy}")
         _keep_traceback(error)
-        return int(ExitCode.FAILED)
+        return int(ExitCode.USAGE if denied else ExitCode.FAILED)
     name = type(error).__name__
     _tell(f"unexpected {name}: {text or 'it says no more'} ({_keep_traceback(error)})")
     return int(ExitCode.FAILED)

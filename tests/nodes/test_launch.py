@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -322,13 +323,27 @@ def test_a_lost_terminal_ends_the_rig_in_order(rig: Rig) -> None:
     assert rig.session.closed
 
 
+def test_a_disk_that_fills_up_ends_the_recording_not_the_rig_and_is_told(rig: Rig) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        rig.start("--seconds", "6", "--rate", "60", "--quiet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    code, _, err = rig.end()
+    (line,) = [line for line in err.splitlines() if "error" in line]
+    assert code == 1 and "the recording stopped" in line and str(rig.folder / "recordings") in line
+    summary = rig.summary()
+    assert summary.sets > rig.session.n_sets > 0, "poses went on, and what was recorded is readable"
+
+
 def test_no_node_outlives_a_launch_that_was_killed(rig: Rig) -> None:
     process = rig.start("--seconds", "60")
     status = rig.until(lambda s: s["summary"]["sets"] > 5)
     pids = [node["pid"] for node in status["nodes"].values()]
     process.kill()
     process.communicate()
-    gone, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=15)
+    gone, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30)
     assert not alive
     assert rig.session.n_sets >= 5, "what was recorded is readable"
 

@@ -64,6 +64,11 @@ class TestGuarded:
         assert guarded(lambda: (tmp_path / "poses.mcap").open().close()) == 1
         assert capsys.readouterr().err == f"rigpose: error: {tmp_path}/poses.mcap: no such file or directory\n"
 
+    def test_what_may_not_be_used_is_named_with_a_remedy(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert guarded(lambda: raises(PermissionError(13, "Permission denied", "/locked/m.onnx"))) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "/locked/m.onnx: permission denied (" in line
+
     def test_a_missing_optional_module_names_its_extra(self, capsys: pytest.CaptureFixture[str]) -> None:
         error = ModuleNotFoundError("No module named 'open3d'", name="open3d")
         assert guarded(lambda: raises(error)) == 3
