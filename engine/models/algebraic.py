@@ -1,0 +1,192 @@
+"""Algebraic triangulation with learned confidences (Iskakov et al. 2019), as one module and one graph.
+
+Each view gives heatmaps and a few maps more; a soft-argmax turns a heatmap into a point, and what the maps
+show around that point, together with the heatmap's shape, into a confidence. The confidences weigh the
+views in `calib.triangulate`, which is differentiable, so that they are learned through the 3D error. The
+same functions run in training, in the exported graph and in the solvers.
+
+A confidence is also held to what it says: near 1 where the point is nearer to the truth than
+`CONFIDENT_SHARE` of the picture's side, near 0 where it is several times further (`training.losses`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from calib.rig import RigArrays
+from calib.triangulate import triangulate, triangulate_with_residuals
+from engine.models.backbone import STRIDE, LiteBackbone
+
+CONFIDENT_SHARE = 0.025
+"""Of the picture's side: the 2D error at which a confidence should be 0.6."""
+MEAN = 110.0
+STD = 60.0
+"""Of the pixels, all channels alike: BGR as it comes needs no exchange of channels."""
+_SHAPES = 3
+
+
+class Seen(NamedTuple):
+    """What the network sees in pictures, each for itself.
+
+    Attributes:
+        logits: (N, J, h, w); their softmax says where the joint is.
+        points: (N, J, 2) px of the picture, (0, 0) the centre of its first pixel.
+        confidence: (N, J) in 0..1.
+    """
+
+    logits: Float[Tensor, "N J h w"]
+    points: Float[Tensor, "N J 2"]
+    confidence: Float[Tensor, "N J"]
+
+
+class Answer(NamedTuple):
+    """The outputs of the contract."""
+
+    points2d: Float[Tensor, "B V J 2"]
+    confidence: Float[Tensor, "B V J"]
+    points3d: Float[Tensor, "B J 3"]
+    residual_px: Float[Tensor, "B V J"]
+
+
+class Head(nn.Module):
+    """From maps to points and confidences; always in float32.
+
+    Args:
+        joints: J.
+        context: Maps beside the heatmaps that the confidence is read from.
+        hidden: Width of the layer between.
+    """
+
+    def __init__(self, joints: int, context: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.joints = joints
+        self.log_temperature = nn.Parameter(torch.zeros(joints, 1))
+        self.joint_bias = nn.Parameter(torch.zeros(joints, hidden))
+        self.read = nn.Linear(context + _SHAPES, hidden)
+        self.judge = nn.Linear(hidden, 1)
+
+    def forward(self, maps: Float[Tensor, "N C h w"]) -> Seen:
+        """Maps (N, J + context, h, w) to what they say."""
+        height, width = maps.shape[2:]
+        logits, context = maps[:, : self.joints], maps[:, self.joints :].flatten(2)
+        scaled = logits.flatten(2) * self.log_temperature.exp()
+        heat = scaled.softmax(dim=-1)
+        grid = self._grid(height, width, maps)
+        cells = torch.matmul(heat, grid)
+        points = cells[..., :2]
+        # The variance of where the joint may be, from second moments; the peak; both without units.
+        spread = ((cells[..., 2:] - points * points).sum(dim=-1, keepdim=True) + 1e-6).clamp(min=1e-6).sqrt()
+        peak = heat.amax(dim=-1, keepdim=True)
+        shape = torch.cat([peak, spread * (4.0 / width), (spread + 0.1).log()], dim=-1)
+        pooled = torch.matmul(heat, context.transpose(1, 2))
+        hidden = torch.relu(self.read(torch.cat([pooled, shape], dim=-1)) + self.joint_bias)
+        confidence = torch.sigmoid(self.judge(hidden)[..., 0])
+        return Seen(logits, (points + 0.5) * STRIDE - 0.5, confidence)
+
+    @staticmethod
+    def _grid(height: int, width: int, like: Tensor) -> Float[Tensor, "cells 4"]:
+        x = torch.arange(width, dtype=like.dtype, device=like.device).repeat(height)
+        y = torch.arange(height, dtype=like.dtype, device=like.device).repeat_interleave(width)
+        return torch.stack([x, y, x * x, y * y], dim=-1)
+
+
+class Network(nn.Module):
+    """What comes before the cut: a normalised picture in, heatmaps and context out, as one tensor.
+
+    Args:
+        joints: J.
+        context: Maps beside the heatmaps.
+        backbone: Arguments of `LiteBackbone`.
+    """
+
+    def __init__(self, joints: int, context: int, backbone: Mapping[str, object]) -> None:
+        super().__init__()
+        self.backbone = LiteBackbone(**backbone)  # type: ignore[arg-type]
+        self.answer = nn.Conv2d(self.backbone.features, joints + context, 1)
+        nn.init.normal_(self.answer.weight, std=0.02)
+        nn.init.zeros_(self.answer.bias)  # type: ignore[arg-type]
+
+    def forward(self, net_input: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C H/4 W/4"]:
+        """Maps at a quarter of the picture's size."""
+        return self.answer(self.backbone(net_input))
+
+
+class Algebraic(nn.Module):
+    """Pictures of several views in, points, confidences and 3D points out.
+
+    Args:
+        joints: J.
+        context: Maps that the confidences are read from.
+        backbone: Arguments of `LiteBackbone`.
+        confidences: ``False`` weighs all views alike: the same network without what this paper adds.
+    """
+
+    def __init__(
+        self,
+        joints: int,
+        *,
+        context: int = 32,
+        backbone: Mapping[str, object] | None = None,
+        confidences: bool = True,
+    ) -> None:
+        super().__init__()
+        self.joints = joints
+        self.confidences = confidences
+        self.network = Network(joints, context, backbone or {})
+        self.head = Head(joints, context)
+
+    def see(self, pictures: UInt8[Tensor, "N H W 3"], autocast: torch.dtype | None = None) -> Seen:
+        """What each picture shows.
+
+        Args:
+            pictures: BGR.
+            autocast: Lower precision of the network; the head stays in float32.
+        """
+        net_input = normalised(pictures)
+        with torch.autocast(net_input.device.type, autocast, enabled=autocast is not None):
+            head_in = self.network(net_input)
+        return self.head(head_in.float())
+
+    def forward(
+        self,
+        crops: UInt8[Tensor, "B V H W 3"],
+        crop_to_image: Float[Tensor, "B V 2 3"],
+        view_weight: Float[Tensor, "B V"],
+        K: Float[Tensor, "V 3 3"],
+        dist: Float[Tensor, "V 14"],
+        fisheye: Float[Tensor, " V"],
+        Rt: Float[Tensor, "V 3 4"],
+        world: Float[Tensor, " 4"],
+    ) -> Answer:
+        """The graph of the contract: one rig for all frame sets."""
+        batch, views = crops.shape[:2]
+        seen = self.see(crops.flatten(0, 1))
+        points = to_image(seen.points.unflatten(0, (batch, views)), crop_to_image)
+        present = (view_weight > 0)[:, :, None]
+        points = torch.where(present[..., None], points, torch.nan)
+        confidence = torch.where(present, seen.confidence.unflatten(0, (batch, views)), 0.0)
+        weight = (confidence if self.confidences else torch.ones_like(confidence)) * view_weight[:, :, None]
+        position, residual = triangulate_with_residuals(points, weight, RigArrays(K, dist, fisheye, Rt, world))
+        return Answer(points, confidence, position, residual)
+
+
+def normalised(pictures: UInt8[Tensor, "N H W 3"]) -> Float[Tensor, "N 3 H W"]:
+    """What the network sees of BGR pictures."""
+    return (pictures.permute(0, 3, 1, 2).to(torch.float32) - MEAN) * (1 / STD)
+
+
+def to_image(points: Float[Tensor, "*n J 2"], crop_to_image: Float[Tensor, "*n 2 3"]) -> Float[Tensor, "*n J 2"]:
+    """Crop px as raw image px."""
+    return torch.matmul(points, crop_to_image[..., :2].transpose(-1, -2)) + crop_to_image[..., None, :, 2]
+
+
+def triangulate_each(
+    points: Float[Tensor, "B V J 2"], weight: Float[Tensor, "B V J"], rigs: RigArrays
+) -> Float[Tensor, "B J 3"]:
+    """`calib.triangulate` where each sample has a rig of its own (arrays with a leading axis B), in one batch."""
+    return torch.func.vmap(lambda p, w, *rig: triangulate(p, w, RigArrays(*rig)))(points, weight, *rigs)

@@ -1,0 +1,238 @@
+"""What a training run is: one YAML file, checked before anything starts."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from rigpose.config import Config, FilePath
+
+_DEEPEST = 32  # as `engine.models.backbone.DEEPEST`; a config is read without torch
+
+Range = tuple[float, float]
+Share = float
+
+
+class Stage(Config):
+    """A part of the run at one size of the pictures: small ones first cost a fraction and teach the most.
+
+    Attributes:
+        until: Share of the run at which it ends.
+        size: Side of the crops in px.
+    """
+
+    until: float = Field(gt=0, le=1)
+    size: int = Field(multiple_of=_DEEPEST, ge=_DEEPEST, le=1024)
+
+
+class CropSection(Config):
+    """How crops lie about the subject, as a tracker's and a finder's would.
+
+    Attributes:
+        margin: Crop side over the longer side of the joints' box.
+        shift: Largest shift of the centre, as a share of the crop's side.
+        scale: Factors on the size, of most crops.
+        wide_share: Share of crops that are as wide as a finder's first look.
+        wide_scale: Factors on the size of those.
+    """
+
+    margin: float = Field(1.3, ge=1)
+    shift: float = Field(0.08, ge=0, lt=0.5)
+    scale: Range = (0.88, 1.3)
+    wide_share: Share = Field(0.12, ge=0, le=1)
+    wide_scale: Range = (1.3, 2.4)
+
+
+class AugmentSection(Config):
+    """What is done to a rendered crop.
+
+    Attributes:
+        patch_share: Share of pictures in which patches hide something.
+        patches: Fewest and most patches in such a picture.
+        patch_size: Their sides, as a share of the crop's.
+        gain: Factors on the brightness.
+        noise: Largest standard deviation of noise that is added, in grey values.
+    """
+
+    patch_share: Share = Field(0.35, ge=0, le=1)
+    patches: tuple[int, int] = (1, 5)
+    patch_size: Range = (0.06, 0.22)
+    gain: Range = (0.75, 1.25)
+    noise: float = Field(5.0, ge=0)
+
+
+class DataSection(Config):
+    """Where samples come from.
+
+    Attributes:
+        scenario: The virtual rig's scenario file.
+        views: Cameras in a sample, drawn from the rig's.
+        batch_size: Frame sets in a step.
+        batch_size_cuda: The same where there is a GPU.
+        workers: Processes that render.
+        workers_cuda: The same where there is a GPU.
+        shows: Steps in which a world is shown, at other moments and by other cameras, before another comes.
+        epoch_size: Samples in an epoch: only a word for the seed and the log, for no sample comes twice.
+        crop: How crops lie.
+        augment: What is done to them.
+    """
+
+    scenario: FilePath
+    views: int = Field(4, ge=2)
+    batch_size: int = Field(8, ge=1)
+    batch_size_cuda: int = Field(64, ge=1)
+    workers: int = Field(2, ge=0)
+    workers_cuda: int = Field(14, ge=0)
+    shows: int = Field(8, ge=1)
+    epoch_size: int = Field(10_000, ge=1)
+    crop: CropSection = CropSection()
+    augment: AugmentSection = AugmentSection()
+
+
+class BackboneSection(Config):
+    """Arguments of `engine.models.backbone.LiteBackbone`."""
+
+    channels: tuple[int, int, int, int, int] = (16, 24, 40, 80, 128)
+    blocks: tuple[int, int, int, int] = (2, 3, 3, 2)
+    expansion: int = Field(4, ge=1)
+    neck: int = Field(64, ge=8)
+    features: int = Field(64, ge=8)
+
+
+class ModelSection(Config):
+    """The network.
+
+    Attributes:
+        name: Its id, also the name of the exported file.
+        context: Maps that confidences are read from.
+        confidences: Whether views are weighed by learned confidences.
+        backbone: Its sizes.
+    """
+
+    name: str = Field(min_length=1)
+    context: int = Field(32, ge=1)
+    confidences: bool = True
+    backbone: BackboneSection = BackboneSection()
+
+    def arguments(self) -> dict[str, Any]:
+        """Of `engine.models.algebraic.Algebraic`, but for the joints."""
+        return {
+            "context": self.context,
+            "confidences": self.confidences,
+            "backbone": self.backbone.model_dump(),
+        }
+
+
+class LossSection(Config):
+    """Weights of the losses, see `training.losses`.
+
+    Attributes:
+        heatmap: Cross entropy to a Gaussian about the joint.
+        point: Smooth L1 of the 2D points.
+        position: Of the 3D points.
+        confidence: Binary cross entropy of the confidences.
+        hidden: Of a joint that is hidden in a view, relative to one that is seen.
+        position_from: Share of the run from which the 3D loss counts.
+        position_full: Share of the run from which it counts whole.
+        view_dropout: Share of samples whose 3D loss sees fewer views.
+    """
+
+    heatmap: float = Field(1.0, ge=0)
+    point: float = Field(20.0, ge=0)
+    position: float = Field(0.5, ge=0)
+    confidence: float = Field(0.2, ge=0)
+    hidden: float = Field(0.4, ge=0)
+    position_from: Share = Field(0.15, ge=0, le=1)
+    position_full: Share = Field(0.3, ge=0, le=1)
+    view_dropout: Share = Field(0.35, ge=0, le=1)
+
+
+class OptimiserSection(Config):
+    """AdamW with a warm-up, a level and a way down to zero.
+
+    Attributes:
+        rate: Learning rate of the level.
+        weight_decay: Of all weights with more than one axis.
+        warmup: Share of the run until the level.
+        decay_from: Share of the run from which the rate falls.
+        clip: Largest norm of the gradient.
+        ema: Decay of the running average of the weights, which is what is kept.
+    """
+
+    rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: Share = Field(0.02, ge=0, le=1)
+    decay_from: Share = Field(0.45, ge=0, le=1)
+    clip: float = Field(5.0, gt=0)
+    ema: float = Field(0.998, ge=0, lt=1)
+
+
+class ValidationSection(Config):
+    """A look at samples of the training scenario that are never trained on.
+
+    Attributes:
+        seed: Of their worlds.
+        samples: Frame sets.
+        every_steps: Steps between two looks.
+    """
+
+    seed: int = Field(1_000_003, ge=0)
+    samples: int = Field(64, ge=1)
+    every_steps: int = Field(500, ge=1)
+
+
+class TrainingConfig(Config):
+    """A training run.
+
+    Attributes:
+        version: Of this file's form.
+        seed: Of everything.
+        steps: Length of the run.
+        stages: Sizes of the pictures; the last one is the exported network's.
+        precision_cpu: Of the network on the CPU.
+        precision_cuda: Of the network on a GPU.
+        min_score: Confidence below which the exported network's point has no say.
+    """
+
+    version: Literal[1]
+    seed: int = Field(0, ge=0)
+    steps: int = Field(ge=1)
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    precision_cpu: Literal["fp32", "bf16"] = "fp32"
+    precision_cuda: Literal["fp32", "bf16"] = "bf16"
+    min_score: float = Field(0.1, ge=0, le=1)
+    model: ModelSection
+    data: DataSection
+    loss: LossSection = LossSection()
+    optimiser: OptimiserSection = OptimiserSection()
+    validation: ValidationSection = ValidationSection()
+
+    @field_validator("stages")
+    @classmethod
+    def _stages_follow(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if any(b.until <= a.until for a, b in pairwise(stages)) or stages[-1].until != 1.0:
+            raise ValueError("each stage ends later than the one before, the last one at 1.0")
+        return stages
+
+    @model_validator(mode="after")
+    def _position_loss_begins_before_it_is_full(self) -> TrainingConfig:
+        if self.loss.position_from > self.loss.position_full:
+            raise ValueError("loss.position_from must not lie behind loss.position_full")
+        return self
+
+    @model_validator(mode="after")
+    def _validation_is_held_out(self) -> TrainingConfig:
+        if self.validation.seed == self.seed:
+            raise ValueError("validation.seed must not be the seed of the training samples")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Side of the exported network's input in px."""
+        return self.stages[-1].size
+
+    def size_at(self, progress: float) -> int:
+        """Side of the crops at a share of the run."""
+        return next((stage.size for stage in self.stages if progress < stage.until), self.size)

@@ -1,0 +1,98 @@
+"""Batches for the loop: samples made by worker processes, as tensors on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from calib.rig import RigArrays
+from capture.virtual.scenario import Scenario
+from training.config import TrainingConfig
+from training.losses import Batch
+from training.samples import SAMPLE_KEYS, Order, OrderSampler, Sample, VirtualSamples, stack
+
+
+def as_tensors(samples: list[Sample]) -> dict[str, torch.Tensor]:
+    """Samples as the tensors of a batch, by the names of their parts."""
+    batch = stack(samples)
+    return {key: torch.from_numpy(getattr(batch, key)) for key in SAMPLE_KEYS}
+
+
+def as_batch(tensors: dict[str, torch.Tensor], device: torch.device) -> Batch:
+    """Tensors of a sample's parts on a device."""
+    there = {key: value.to(device, non_blocking=True) for key, value in tensors.items()}
+    rigs = RigArrays(*(there[key] for key in RigArrays._fields))
+    return Batch(**{key: value for key, value in there.items() if key not in RigArrays._fields}, rigs=rigs)
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def batches(
+    config: TrainingConfig,
+    scenario: Scenario,
+    device: torch.device,
+    first_step: int,
+    batch_size: int,
+    workers: int,
+    size_at: Callable[[int], int],
+) -> Iterator[Batch]:
+    """Batches from a step on, without end.
+
+    Args:
+        config: The run's.
+        scenario: What worlds are drawn from.
+        device: Where they are wanted.
+        first_step: The step that the first batch is for.
+        batch_size: Samples in a batch.
+        workers: Processes that make samples; 0 = this one does.
+        size_at: Side of the crops for a step.
+    """
+    samples = VirtualSamples(scenario, config.data, config.seed)
+    sampler = OrderSampler(config.data, first_step, batch_size, size_at)
+    options: dict[str, Any] = {}
+    if workers:
+        # Never forked: the parent has threads. A worker that hangs is an error, not a wait without end.
+        options = {"multiprocessing_context": "spawn", "timeout": 300, "prefetch_factor": 3}
+    loader = torch.utils.data.DataLoader(
+        samples,  # type: ignore[arg-type]  # its keys are orders
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=as_tensors,
+        worker_init_fn=_one_thread,
+        pin_memory=device.type == "cuda",
+        **options,
+    )
+    for tensors in loader:
+        yield as_batch(tensors, device)
+
+
+def validation(config: TrainingConfig, scenario: Scenario, device: torch.device, batch_size: int) -> list[Batch]:
+    """Samples of the training scenario that training never sees, without augmentation."""
+    samples = VirtualSamples(scenario, config.data, config.validation.seed, augment=False)
+    made = [samples[Order(0, index, index, config.size)] for index in range(config.validation.samples)]
+    return [as_batch(as_tensors(made[first : first + batch_size]), device) for first in range(0, len(made), batch_size)]
+
+
+def view_weights(
+    shape: tuple[int, int], share: float, generator: np.random.Generator, least: int = 2
+) -> torch.Tensor | None:
+    """(B, V) of zeros and ones: in a share of the samples only some views, two at least, are left.
+
+    Returns:
+        ``None`` where there is nothing to leave out.
+    """
+    batch, views = shape
+    if share == 0 or views <= least:
+        return None
+    weights = np.ones(shape, dtype=np.float32)
+    for row in np.flatnonzero(generator.random(batch) < share):
+        gone = generator.choice(views, generator.integers(1, views - least + 1), replace=False)
+        weights[row, gone] = 0
+    return torch.from_numpy(weights)

@@ -1,0 +1,250 @@
+"""The loop: steps, looks at the validation samples, checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from capture.virtual.scenario import Scenario
+from engine.models.algebraic import Algebraic
+from rigpose.skeleton import Skeleton
+from training import feed, schedule
+from training.average import Average
+from training.checkpoint import Checkpoint
+from training.config import TrainingConfig
+from training.losses import Batch, losses, position_weight
+from training.metrics import summary
+from training.predict import predict
+from training.report import Report
+
+CHECKPOINT = "checkpoint.pt"
+_REPORT_EVERY = 50
+log = logging.getLogger(__name__)
+
+
+def machine(device: torch.device) -> str:
+    """What it runs on, in a few words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+class Trainer:
+    """One run.
+
+    Args:
+        config: What it is.
+        scenario: What worlds are drawn from.
+        skeleton: The subject's joints.
+        folder: Where checkpoints and reports go; it exists.
+        device: Where it computes.
+        workers: Processes that make samples; by default the config's for this kind of device.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        scenario: Scenario,
+        skeleton: Skeleton,
+        folder: Path,
+        device: torch.device,
+        workers: int | None = None,
+    ) -> None:
+        self.config, self.scenario, self.skeleton = config, scenario, skeleton
+        self.folder, self.device = folder, device
+        cuda = device.type == "cuda"
+        self.batch_size = config.data.batch_size_cuda if cuda else config.data.batch_size
+        self.workers = (config.data.workers_cuda if cuda else config.data.workers) if workers is None else workers
+        precision = config.precision_cuda if cuda else config.precision_cpu
+        self.autocast = torch.bfloat16 if precision == "bf16" else None
+        torch.manual_seed(config.seed)
+        model = Algebraic(len(skeleton.joints), **config.model.arguments())
+        self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Average(self.model, config.optimiser.ema)
+        self.optimiser = torch.optim.AdamW(self._groups(), lr=config.optimiser.rate)
+        self.step, self.skipped, self.elapsed_s = 0, 0, 0.0
+        self.origin = "random weights"
+
+    def _groups(self) -> list[dict[str, object]]:
+        weights = [p for p in self.model.parameters() if p.ndim > 1]
+        rest = [p for p in self.model.parameters() if p.ndim <= 1]
+        return [
+            {"params": weights, "weight_decay": self.config.optimiser.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+
+    def start_from(self, weights: dict[str, torch.Tensor], origin: str) -> None:
+        """Begin with these weights instead of random ones."""
+        self.model.load_state_dict(weights)
+        self.average = Average(self.model, self.config.optimiser.ema)
+        self.origin = origin
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on where a checkpoint stands."""
+        self.model.load_state_dict(checkpoint.weights)
+        self.average.load_state_dict(checkpoint.average)
+        self.optimiser.load_state_dict(checkpoint.optimiser)
+        self.step, self.skipped, self.elapsed_s = checkpoint.step, checkpoint.skipped, checkpoint.elapsed_s
+        self.origin = checkpoint.origin
+        torch.set_rng_state(checkpoint.random["cpu"])
+        if self.device.type == "cuda" and "cuda" in checkpoint.random:
+            torch.cuda.set_rng_state(checkpoint.random["cuda"], self.device)
+
+    def checkpoint(self) -> Checkpoint:
+        """The run as it stands."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        return Checkpoint(
+            config=self.config,
+            skeleton=self.skeleton.model_dump_json(),
+            step=self.step,
+            elapsed_s=self.elapsed_s,
+            skipped=self.skipped,
+            weights=self.model.state_dict(),
+            average=self.average.state_dict(),
+            optimiser=self.optimiser.state_dict(),
+            random=random,
+            machine=machine(self.device),
+            origin=self.origin,
+        )
+
+    def run(
+        self,
+        report: Report,
+        *,
+        budget_s: float | None = None,
+        checkpoint_s: float = 180.0,
+        until_step: int | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Train to the end, and leave a checkpoint.
+
+        Args:
+            report: Where scalars go.
+            budget_s: The whole run's time, what was spent before a checkpoint included; the schedule is fitted to it.
+            checkpoint_s: Seconds between two checkpoints.
+            until_step: A step to stop at before the end, for tests.
+            stopped: Asked after each step.
+        """
+        config = self.config
+        begun = time.monotonic() - self.elapsed_s
+
+        def progress(step: int) -> float:
+            return schedule.progress_at(step, config.steps, time.monotonic() - begun, budget_s)
+
+        stream = feed.batches(
+            config,
+            self.scenario,
+            self.device,
+            self.step,
+            self.batch_size,
+            self.workers,
+            lambda step: config.size_at(progress(step)),
+        )
+        held_out: list[Batch] | None = None
+        last = min(config.steps, until_step or config.steps)
+        saved = time.monotonic()
+        meter = _Meter()
+        try:
+            while self.step < last and progress(self.step) < 1 and not stopped():
+                share = progress(self.step)
+                meter.add(self._step(next(stream), share))
+                self.elapsed_s = time.monotonic() - begun
+                if self.step % _REPORT_EVERY == 0:
+                    rate = schedule.learning_rate(config.optimiser, share)
+                    report.add(
+                        "train", self.step, meter.mean() | {"rate": rate, "done": share, "skipped": self.skipped}
+                    )
+                if self.step % config.validation.every_steps == 0:
+                    if held_out is None:
+                        held_out = feed.validation(config, self.scenario, self.device, self.batch_size)
+                    report.add("val", self.step, self.validate(held_out))
+                if time.monotonic() - saved > checkpoint_s:
+                    self._save()
+                    saved = time.monotonic()
+        finally:
+            _end(stream)
+            self.elapsed_s = time.monotonic() - begun
+            self._save()
+
+    def _save(self) -> None:
+        self.checkpoint().write(self.folder / CHECKPOINT)
+
+    def _step(self, batch: Batch, progress: float) -> dict[str, float]:
+        """One step; a loss or gradient that is not finite changes nothing and is counted."""
+        config = self.config
+        rate = schedule.learning_rate(config.optimiser, progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        generator = np.random.default_rng([config.seed, self.step, 1])
+        dropped = feed.view_weights(batch.points.shape[:2], config.loss.view_dropout, generator)  # type: ignore[arg-type]
+        self.model.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        before = _statistics(self.model)
+        answer = losses(
+            self.model,
+            batch,
+            config.loss,
+            position_share=position_weight(config.loss, progress),
+            view_weight=None if dropped is None else dropped.to(self.device),
+            autocast=self.autocast,
+        )
+        answer.total.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optimiser.clip)
+        values = torch.stack([*(value.detach() for value in answer), norm]).tolist()
+        self.step += 1
+        if math.isfinite(values[0]) and math.isfinite(values[-1]):
+            self.optimiser.step()
+            self.average.update(self.model, self.step)
+        else:
+            self.skipped += 1
+            _restore(self.model, before)
+            log.warning("step %d was skipped: its loss is %g, its gradient %g", self.step, values[0], values[-1])
+        return dict(zip((*answer._fields, "gradient"), values, strict=True))
+
+    def validate(self, held_out: list[Batch]) -> dict[str, float]:
+        """Errors of the averaged model on the samples held out."""
+        return summary([predict(self.average.model, batch) for batch in held_out], self.skeleton)
+
+
+def _statistics(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Buffers (batch statistics) as they are: a forward pass changes them before its loss is known."""
+    return [buffer.clone() for buffer in model.buffers()]
+
+
+def _restore(model: torch.nn.Module, statistics: list[torch.Tensor]) -> None:
+    with torch.no_grad():
+        for buffer, value in zip(model.buffers(), statistics, strict=True):
+            buffer.copy_(value)
+
+
+class _Meter:
+    """Means since the last report; ``sets_per_s`` with them."""
+
+    def __init__(self) -> None:
+        self._values: list[dict[str, float]] = []
+        self._since = time.monotonic()
+
+    def add(self, values: dict[str, float]) -> None:
+        self._values.append(values)
+
+    def mean(self) -> dict[str, float]:
+        now = time.monotonic()
+        means = {key: float(np.nanmean([v[key] for v in self._values])) for key in self._values[0]}
+        means["steps_per_s"] = len(self._values) / max(1e-9, now - self._since)
+        self._values, self._since = [], now
+        return means
+
+
+def _end(stream: Iterator[Batch]) -> None:
+    close = getattr(stream, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,155 @@
+"""What training minimises: four losses, each independent of the size of pictures and subjects.
+
+heatmap     cross entropy between the heatmap and a Gaussian about the true point, less what cannot be
+            avoided; it makes the map have one peak, which a loss on the soft-argmax alone does not.
+point       smooth L1 of the soft-argmax, as a share of the crop's side.
+position    logarithm of one plus the 3D error over 2 % of the subject's extent: bounded pull of what is far off,
+            full pull of what is nearly right, through the triangulation into points and confidences.
+confidence  cross entropy of the confidences with how near the points came, so that they keep their meaning.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from calib.rig import RigArrays
+from engine.models.algebraic import CONFIDENT_SHARE, Algebraic, to_image, triangulate_each
+from engine.models.backbone import STRIDE
+from training.config import LossSection
+
+SIGMA_CELLS = 1.0
+"""Of the Gaussian about the true point, in cells of the heatmap."""
+_POINT_BETA = 0.02
+_POSITION_SHARE = 0.02
+
+
+class Batch(NamedTuple):
+    """A batch of `training.samples.Sample` as tensors."""
+
+    crops: Tensor
+    crop_to_image: Tensor
+    points: Tensor
+    hidden: Tensor
+    position_mm: Tensor
+    rigs: RigArrays
+
+
+class Losses(NamedTuple):
+    """Scalars; ``total`` is the weighted sum.
+
+    ``error_share`` is the mean 2D error of seen joints as a share of the crop's side, ``error_mm`` the median 3D
+    error: to read, without gradient.
+    """
+
+    total: Tensor
+    heatmap: Tensor
+    point: Tensor
+    position: Tensor
+    confidence: Tensor
+    error_share: Tensor
+    error_mm: Tensor
+
+
+def mean_where(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean; zero where nothing has weight. Values without weight may be NaN."""
+    return torch.where(weight > 0, values * weight, 0.0).sum() / weight.sum().clamp(min=1e-6)
+
+
+def heatmap_loss(
+    logits: Float[Tensor, "N J h w"], temperature: Float[Tensor, "J 1"], points: Float[Tensor, "N J 2"]
+) -> Float[Tensor, "N J"]:
+    """Divergence of the heatmaps from Gaussians about the true points (crop px)."""
+    height, width = logits.shape[2:]
+    cells = (points + 0.5) / STRIDE - 0.5
+    x = torch.arange(width, dtype=logits.dtype, device=logits.device)
+    y = torch.arange(height, dtype=logits.dtype, device=logits.device)
+    along_x = torch.exp(-0.5 * ((x - cells[..., :1]) / SIGMA_CELLS) ** 2)
+    along_y = torch.exp(-0.5 * ((y - cells[..., 1:]) / SIGMA_CELLS) ** 2)
+    target = (along_y[..., :, None] * along_x[..., None, :]).flatten(2)
+    target = target / target.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+    log_heat = torch.log_softmax(logits.flatten(2) * temperature, dim=-1)
+    entropy = torch.special.entr(target).sum(dim=-1)
+    return -(target * log_heat).sum(dim=-1) - entropy
+
+
+def position_weight(config: LossSection, progress: float) -> float:
+    """Share of the 3D loss that counts at a share of the run."""
+    if progress >= config.position_full:
+        return 1.0
+    rise = config.position_full - config.position_from
+    return 0.0 if progress < config.position_from else (progress - config.position_from) / rise
+
+
+def losses(
+    model: Algebraic,
+    batch: Batch,
+    config: LossSection,
+    *,
+    position_share: float = 1.0,
+    view_weight: Float[Tensor, "B V"] | None = None,
+    autocast: torch.dtype | None = None,
+) -> Losses:
+    """The losses of a batch.
+
+    Args:
+        model: What is trained.
+        batch: Samples with their truth.
+        config: Weights.
+        position_share: Factor on the 3D loss.
+        view_weight: Views that the 3D loss sees; all by default.
+        autocast: Lower precision of the network.
+    """
+    size = batch.crops.shape[2]
+    shape = batch.points.shape[:3]
+    seen = model.see(batch.crops.flatten(0, 1), autocast)
+    points, confidence = seen.points.unflatten(0, shape[:2]), seen.confidence.unflatten(0, shape[:2])
+    inside = ((batch.points > -0.5) & (batch.points < size - 0.5)).all(dim=-1)
+    truth = torch.where(inside[..., None], batch.points, 0.0)
+    weight = torch.where(batch.hidden, config.hidden, 1.0) * inside
+
+    maps = heatmap_loss(seen.logits, model.head.log_temperature.exp(), truth.flatten(0, 1)).unflatten(0, shape[:2])
+    heatmap = mean_where(maps, weight)
+    share = (points - truth) / size
+    smooth = torch.nn.functional.smooth_l1_loss(share, torch.zeros_like(share), reduction="none", beta=_POINT_BETA)
+    point = mean_where(smooth.sum(dim=-1), weight)
+
+    with torch.no_grad():
+        error = torch.linalg.vector_norm(share, dim=-1)
+        wanted = torch.where(inside, torch.exp(-0.5 * (error / CONFIDENT_SHARE) ** 2), 0.0)
+        error_share = mean_where(error, (inside & ~batch.hidden).to(error.dtype))
+    judged = torch.nn.functional.binary_cross_entropy(confidence.clamp(1e-6, 1 - 1e-6), wanted, reduction="none")
+
+    position, error_mm = _position_loss(model, batch, points, confidence, view_weight)
+    total = config.heatmap * heatmap + config.point * point + config.confidence * judged.mean()
+    if position_share > 0:
+        total = total + config.position * position_share * position
+    return Losses(total, heatmap, point, position, judged.mean(), error_share, error_mm)
+
+
+def _position_loss(
+    model: Algebraic, batch: Batch, points: Tensor, confidence: Tensor, view_weight: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    image = to_image(points, batch.crop_to_image)
+    weight = confidence if model.confidences else torch.ones_like(confidence)
+    # Never quite zero: a joint that every view gives up keeps a gradient.
+    weight = weight.clamp(min=1e-4)
+    if view_weight is not None:
+        weight = weight * view_weight[:, :, None]
+    answer = triangulate_each(image, weight, batch.rigs)
+    low, high = batch.position_mm.amin(dim=1), batch.position_mm.amax(dim=1)
+    extent = (high - low).amax(dim=-1)[:, None]
+    found = torch.isfinite(answer).all(dim=-1)
+    offset = torch.where(found[..., None], answer - batch.position_mm, 0.0)
+    distance = (offset.square().sum(dim=-1) + (1e-4 * extent) ** 2).sqrt()
+    loss = torch.log1p(distance / (_POSITION_SHARE * extent))
+    kept = found.to(loss.dtype)
+    return mean_where(loss, kept), _median(distance.detach(), found)
+
+
+def _median(values: Float[Tensor, "*n"], where: Bool[Tensor, "*n"]) -> Tensor:
+    chosen = values[where]
+    return chosen.median() if chosen.numel() else values.new_tensor(float("nan"))

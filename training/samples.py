@@ -1,0 +1,301 @@
+"""Samples of the virtual rig, made when they are asked for and never stored.
+
+A sample is one world (rig, subject, light, place), one moment and V views, each drawn directly as the
+network's crop. All that is random in it follows from the run's seed, the epoch and the sample's number,
+never from the process that makes it, so that runs repeat and resume exactly with any number of workers.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from calib.rig import Rig
+from capture.virtual.scenario import Scenario
+from capture.virtual.world import World
+from training.config import AugmentSection, CropSection, DataSection
+
+_LONGEST_S = 60.0
+"""Moments lie within so many seconds of a world's beginning."""
+_SHARP = 0.9
+"""A crop that shows fewer raw px than this times its own is drawn at the camera's resolution and enlarged."""
+_MAX_ENLARGEMENT = 2.0
+_SAMPLES, _WORLDS = 0, 1
+_HELD = 128
+"""Worlds that a process remembers."""
+
+
+class Order(NamedTuple):
+    """What identifies a sample.
+
+    Attributes:
+        epoch: Number of the epoch.
+        number: Of the sample in it.
+        world: Number of the world that it shows.
+        size: Side of the crops in px.
+    """
+
+    epoch: int
+    number: int
+    world: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One frame set with its truth, or a batch of them with one axis more in front.
+
+    Attributes:
+        crops: (V, S, S, 3) BGR.
+        crop_to_image: (V, 2, 3) from crop px to raw px.
+        points: (V, J, 2) true crop px; NaN behind the camera.
+        hidden: (V, J) whether something is in front of the joint.
+        position_mm: (J, 3) the truth.
+        K: (V, 3, 3), and so on as in `calib.rig.RigArrays`.
+        dist: (V, 14).
+        fisheye: (V,).
+        Rt: (V, 3, 4).
+        world: (4,).
+    """
+
+    crops: UInt8[np.ndarray, "V S S 3"]
+    crop_to_image: Float[np.ndarray, "V 2 3"]
+    points: Float[np.ndarray, "V J 2"]
+    hidden: Bool[np.ndarray, "V J"]
+    position_mm: Float[np.ndarray, "J 3"]
+    K: Float[np.ndarray, "V 3 3"]
+    dist: Float[np.ndarray, "V 14"]
+    fisheye: Float[np.ndarray, " V"]
+    Rt: Float[np.ndarray, "V 3 4"]
+    world: Float[np.ndarray, " 4"]
+
+
+SAMPLE_KEYS = tuple(field.name for field in fields(Sample))
+
+
+def stack(samples: list[Sample]) -> Sample:
+    """Samples of equal shapes as one batch."""
+    return Sample(*(np.stack([getattr(sample, key) for sample in samples]) for key in SAMPLE_KEYS))
+
+
+def random_of(seed: int, order: Order) -> np.random.Generator:
+    """The generator of one sample; the size of the pictures changes nothing else about it."""
+    return np.random.default_rng(np.random.SeedSequence([seed, _SAMPLES, order.epoch, order.number]))
+
+
+class VirtualSamples:
+    """Samples of a scenario; a map-style dataset whose keys are orders.
+
+    Args:
+        scenario: What worlds are drawn from.
+        config: Views, crops and what is done to them.
+        seed: Of the run; validation has another one.
+        augment: ``False`` leaves the pictures as they are drawn.
+    """
+
+    def __init__(self, scenario: Scenario, config: DataSection, seed: int, *, augment: bool = True) -> None:
+        self.scenario = scenario
+        self.config = config
+        self.seed = seed
+        self.augment = augment
+        self._worlds: OrderedDict[int, World] = OrderedDict()
+
+    def world(self, number: int) -> World:
+        """A world; the last ones are held, for drawing their backgrounds costs as much as drawing a sample."""
+        if number not in self._worlds:
+            seeds = np.random.SeedSequence([self.seed, _WORLDS, number])
+            self._worlds[number] = World(self.scenario, seed=int(seeds.generate_state(1)[0]))
+            while len(self._worlds) > _HELD:
+                self._worlds.popitem(last=False)
+        return self._worlds[number]
+
+    def __getitem__(self, order: Order) -> Sample:
+        """Draw one sample."""
+        rng = random_of(self.seed, order)
+        world = self.world(order.world)
+        t_s = float(rng.uniform(0, _LONGEST_S))
+        count = min(self.config.views, len(world.rig.cameras))
+        views = np.sort(rng.choice(len(world.rig.cameras), count, replace=False))
+        return draw(world, t_s, views, order.size, self.config, rng, augment=self.augment)
+
+
+def draw(
+    world: World,
+    t_s: float,
+    views: np.ndarray,
+    size: int,
+    config: DataSection,
+    rng: np.random.Generator,
+    *,
+    augment: bool,
+) -> Sample:
+    """One moment of a world as some of its cameras see it."""
+    truth = world.truth(t_s)
+    crops, matrices, points, hidden = [], [], [], []
+    for view in views:
+        seen = truth.points2d[view]
+        matrix = crop_matrix(seen, world.rig.cameras[view].size, size, config.crop, rng)
+        picture = render(world, int(view), t_s, matrix, size)
+        crop_px = to_crop(seen, matrix)
+        covered = np.array(truth.occluded[view], dtype=bool)
+        if augment:
+            covered |= patch(picture, crop_px, config.augment, rng)
+            picture = relit(picture, config.augment, rng)
+        crops.append(picture)
+        matrices.append(matrix)
+        points.append(crop_px)
+        hidden.append(covered)
+    rig = Rig(tuple(world.rig.cameras[view] for view in views))
+    arrays = rig.arrays().astype(np.float32)
+    return Sample(
+        np.stack(crops),
+        np.stack(matrices).astype(np.float32),
+        np.stack(points).astype(np.float32),
+        np.stack(hidden),
+        np.asarray(truth.position_mm, dtype=np.float32),
+        *arrays,
+    )
+
+
+def crop_matrix(
+    seen: Float[np.ndarray, "J 2"],
+    picture: tuple[int, int],
+    size: int,
+    config: CropSection,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "2 3"]:
+    """The crop-to-image matrix about a subject, a little off as a tracker's prediction is."""
+    known = seen[np.isfinite(seen).all(axis=-1)]
+    shift = rng.uniform(-config.shift, config.shift, 2)
+    wide = rng.random() < config.wide_share
+    factor = rng.uniform(*(config.wide_scale if wide else config.scale))
+    if len(known):
+        low, high = known.min(axis=0), known.max(axis=0)
+        # A subject that is hardly in the picture does not make the crop a thousand pictures wide.
+        limit = 2.0 * np.array(picture, dtype=float)
+        low, high = np.clip(low, -limit, 2 * limit), np.clip(high, -limit, 2 * limit)
+    else:
+        low, high = np.zeros(2), np.array(picture, dtype=float) - 1
+    side = float((high - low).max()) * config.margin * factor
+    scale = max(side / size, 1 / _MAX_ENLARGEMENT)
+    centre = (low + high) / 2 + shift * scale * size
+    offset = centre - scale * (size - 1) / 2
+    return np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
+
+
+def to_crop(points: Float[np.ndarray, "J 2"], matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "J 2"]:
+    """Raw px as crop px."""
+    return (points - matrix[:, 2]) / np.diag(matrix[:, :2])
+
+
+def render(
+    world: World, view: int, t_s: float, matrix: Float[np.ndarray, "2 3"], size: int
+) -> UInt8[np.ndarray, "S S 3"]:
+    """A crop as it would be cut from the camera's picture: not sharper than that is, and black where that ends."""
+    scale = matrix[0, 0]
+    own = size if scale >= _SHARP else min(size, max(16, round(size * scale)))
+    if own == size:
+        crop = world.render(view, t_s, crop=(matrix, (size, size)))
+    else:
+        # Pixel edge on pixel edge: px c of the small picture shows where (c + 0.5) * size / own - 0.5 lies.
+        ratio = size / own
+        small = matrix.copy()
+        small[:, 2] += matrix[:, :2] @ np.full(2, 0.5 * ratio - 0.5)
+        small[:, :2] *= ratio
+        crop = world.render(view, t_s, crop=(small, (own, own)))
+        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)
+    corners = np.array([[-0.5, -0.5], np.array(world.rig.cameras[view].size) - 0.5])
+    (left, top), (right, bottom) = np.clip(np.round(to_crop(corners, matrix) + 0.5), 0, size).astype(int)
+    crop[:top], crop[bottom:], crop[:, :left], crop[:, right:] = 0, 0, 0, 0
+    return crop
+
+
+def patch(
+    picture: UInt8[np.ndarray, "S S 3"],
+    points: Float[np.ndarray, "J 2"],
+    config: AugmentSection,
+    rng: np.random.Generator,
+) -> Bool[np.ndarray, " J"]:
+    """Hide parts of a picture behind patches of one colour, in place; which joints are hidden by them."""
+    hidden = np.zeros(len(points), dtype=bool)
+    if rng.random() >= config.patch_share:
+        return hidden
+    size = len(picture)
+    for _ in range(rng.integers(config.patches[0], config.patches[1] + 1)):
+        centre, half = rng.uniform(0, size, 2), rng.uniform(*config.patch_size, 2) * size / 2
+        colour = rng.integers(0, 256, 3)
+        hidden |= cover(picture, points, centre, half, colour)
+    return hidden
+
+
+def cover(
+    picture: UInt8[np.ndarray, "S S 3"],
+    points: Float[np.ndarray, "J 2"],
+    centre: np.ndarray,
+    half: np.ndarray,
+    colour: np.ndarray,
+) -> Bool[np.ndarray, " J"]:
+    """Paint one rectangle, in place; which joints lie under it."""
+    low = np.clip(np.ceil(centre - half), 0, len(picture)).astype(int)
+    high = np.clip(np.floor(centre + half) + 1, 0, len(picture)).astype(int)
+    picture[low[1] : high[1], low[0] : high[0]] = colour
+    with np.errstate(invalid="ignore"):
+        return (np.abs(points - centre) <= half).all(axis=-1)
+
+
+def relit(
+    picture: UInt8[np.ndarray, "S S 3"], config: AugmentSection, rng: np.random.Generator
+) -> UInt8[np.ndarray, "S S 3"]:
+    """Another brightness and contrast, and noise."""
+    gain, offset = rng.uniform(*config.gain), rng.uniform(-12, 12)
+    table = np.clip(np.arange(256) * gain + offset, 0, 255).astype(np.uint8)
+    picture = cv2.LUT(picture, table)
+    sigma = rng.uniform(0, config.noise)
+    if sigma < 0.5:
+        return picture
+    # A hundred times faster than numpy's; seeded each time, so that its state is no one's history.
+    cv2.setRNGSeed(int(rng.integers(2**31)))
+    noise = cv2.randn(np.empty(picture.shape, dtype=np.int16), 0, sigma)
+    return cv2.add(picture, noise, dtype=cv2.CV_8U)
+
+
+class OrderSampler:
+    """Batches of orders from a step on, without end; a batch sampler for torch's DataLoader.
+
+    A world is shown in several steps that follow each other, each time at another moment, by other cameras and in
+    other crops; the worlds of a batch change one after the other.
+
+    Args:
+        config: Sizes of a batch and an epoch, and how often a world is shown.
+        first_step: The step that the first batch is for.
+        batch_size: Samples in a step.
+        size_at: Side of the crops for a step, asked when its batch is ordered.
+    """
+
+    def __init__(self, config: DataSection, first_step: int, batch_size: int, size_at: Callable[[int], int]) -> None:
+        self._config = config
+        self._first_step = first_step
+        self._batch_size = batch_size
+        self._size_at = size_at
+
+    def __iter__(self) -> Iterator[list[Order]]:
+        step = self._first_step
+        while True:
+            yield self.batch(step, self._size_at(step))
+            step += 1
+
+    def batch(self, step: int, size: int) -> list[Order]:
+        """The orders of one step."""
+        shows, count = self._config.shows, self._batch_size
+        orders = []
+        for slot in range(count):
+            epoch, number = divmod(step * count + slot, self._config.epoch_size)
+            turn = (step + slot * shows // count) // shows
+            orders.append(Order(epoch, number, turn * count + slot, size))
+        return orders
