@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from nodes.run import Run
 from rigpose.errors import ConfigError, ExitCode
 from rigpose.logs import log_to
 from rigpose.resources import launch_file
+
+log = logging.getLogger(__name__)
 
 
 def prepare(config: SystemConfig, where: object) -> SystemConfig:

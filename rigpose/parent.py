@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 PARENT_VARIABLE = "RIGPOSE_PARENT"
@@ -24,13 +24,20 @@ def end_with_parent(stop: Callable[[], None]) -> None:
     stands in ``PARENT_VARIABLE``.
     """
     parent = int(os.environ.get(PARENT_VARIABLE, os.getppid()))
-    signal.signal(signal.SIGTERM, lambda *_: stop())
+    # A parent with threads dies in steps, and each sends the signal. A second one interrupts whatever the first
+    # has begun, so the handler takes no lock: `stop` runs in the thread, once.
+    told: queue.SimpleQueue[None] = queue.SimpleQueue()
+    signal.signal(signal.SIGTERM, lambda *_: told.put(None))
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_CHECK_S)
+            try:
+                told.get(timeout=_CHECK_S)
+                break
+            except queue.Empty:
+                pass
         stop()
 
     threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -14,11 +14,14 @@ import pytest
 pytestmark = pytest.mark.process
 
 CHILD = """
-import os, sys, time
+import os, sys, threading, time
 from pathlib import Path
 from rigpose.parent import end_with_parent
 time.sleep(float(sys.argv[2]))
+lock = threading.Lock()
 def stop():
+    lock.acquire()  # as every Event does; never given back: stop is called once
+    time.sleep(0.3)
     Path(sys.argv[1]).write_text("stopped")
     os._exit(0)
 end_with_parent(stop)
@@ -70,3 +73,16 @@ def test_sigterm_stops(tmp_path: Path) -> None:
     assert says(mark, "watching")
     os.kill(child.pid, signal.SIGTERM)
     assert child.wait(5) == 0 and mark.read_text() == "stopped"
+
+
+def test_a_second_signal_does_not_hang_what_the_first_began(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(mark), "0"])
+    assert says(mark, "watching")
+    try:
+        for _ in range(3):
+            os.kill(child.pid, signal.SIGTERM)
+            time.sleep(0.05)
+        assert child.wait(5) == 0 and mark.read_text() == "stopped"
+    finally:
+        child.kill()
