@@ -201,7 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .onnx file")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("onnxscript").setLevel(logging.WARNING)
+    for name in ("onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     checkpoint = read_checkpoint(options.checkpoint)
     data = export(checkpoint).SerializeToString(deterministic=True)
     partial = options.output.with_name(options.output.name + ".part")
