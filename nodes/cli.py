@@ -298,7 +298,7 @@ def models_add(
 
 def main(arguments: list[str] | None = None) -> Any:
     """The entry point of the ``rigpose`` command."""
-    return app(args=arguments)
+    return app(args=arguments, prog_name="rigpose")
 
 
 if __name__ == "__main__":

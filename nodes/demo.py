@@ -36,3 +36,12 @@ def demo(seconds: float, out: Path = OUT) -> int:
         write_overlay(Path(recording["path"]), out / "pose.png")
         print(f"the last pose over its pictures: {out / 'pose.png'}")
     return code
+
+
+if __name__ == "__main__":
+    # The same command as `rigpose demo`.
+    import sys
+
+    from nodes.cli import main
+
+    main(["demo", *sys.argv[1:]])

@@ -278,3 +278,12 @@ def _show(parts: list[Part], is_whole: bool) -> None:
         console.print("[green]The core works.[/] Extras are optional; each line above says how to get one.")
     else:
         console.print(f"[bold red]The core does not work:[/] {escape(', '.join(lacking))}")
+
+
+if __name__ == "__main__":
+    # The same command as `rigpose doctor`.
+    import sys
+
+    from nodes.cli import main
+
+    main(["doctor", *sys.argv[1:]])

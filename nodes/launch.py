@@ -137,3 +137,12 @@ def launch(
         return int(ExitCode.INTERRUPTED) if outcome.interrupted else int(ExitCode.OK)
     finally:
         run_dir.remove()
+
+
+if __name__ == "__main__":
+    # The same command as `rigpose launch`.
+    import sys
+
+    from nodes.cli import main
+
+    main(["launch", *sys.argv[1:]])

@@ -320,3 +320,12 @@ def _show(located: LocatedModel) -> None:
 def _numbers(values: tuple[float, ...]) -> str:
     text = ", ".join(f"{value:g}" for value in values)
     return text if len(values) == 1 else f"[{text}]"
+
+
+if __name__ == "__main__":
+    # The same command as `rigpose models`.
+    import sys
+
+    from nodes.cli import main
+
+    main(["models", *sys.argv[1:]])

@@ -203,3 +203,12 @@ def _wait_for_status(run: RunDirectory) -> Status:
             return current
         time.sleep(0.1)
     raise RigposeError(run.path, "this rig tells no status", "it was not started by rigpose launch")
+
+
+if __name__ == "__main__":
+    # The same command as `rigpose status`.
+    import sys
+
+    from nodes.cli import main
+
+    main(["status", *sys.argv[1:]])

@@ -216,3 +216,12 @@ def test_an_error_of_ours_is_one_line_and_its_code(monkeypatch: pytest.MonkeyPat
     assert result.exit_code == 2
     expected = "rig.yaml: key camera: is not a key that exists here (allowed are: cameras, version)"
     assert result.output == f"rigpose: error: {expected}\n"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["launch", "status", "doctor", "models", "demo"])
+def test_the_module_is_the_same_command(name):
+    ours = subprocess.run([sys.executable, "-m", f"nodes.{name}", "--help"], capture_output=True, text=True, timeout=30)
+    theirs = subprocess.run([sys.executable, "-m", "nodes", name, "--help"], capture_output=True, text=True, timeout=30)
+    assert ours.returncode == 0 and "Example:" in ours.stdout
+    assert ours.stdout.split("\n", 2)[2] == theirs.stdout.split("\n", 2)[2]
