@@ -33,7 +33,6 @@ from engine.runtimes.onnx import available_threads
 from engine.serve import build_pipeline
 from rigpose import codec
 from rigpose.pose import SyncInfo, to_message
-from rigpose.resources import launch_file
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = ("movenet_lightning_coco17", "hourglass_heatmap14")
@@ -62,7 +61,7 @@ def cases(folder: Path) -> list[Case]:
         return found
     recording = folder / "drawn"
     draw_recording(recording, frames=SETS)
-    return [Case("discs", load_system(launch_file(), data=recording, assignments=["rate=30"]))]
+    return [Case("discs", load_system(ROOT / "examples" / "drawn.yaml", data=recording, assignments=["rate=30"]))]
 
 
 def read_sets(config: SystemConfig) -> list[FrameSet]:

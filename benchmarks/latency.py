@@ -23,7 +23,6 @@ from benchmarks._report import ROOT, Report, arguments, finish
 from benchmarks.goals import goal
 from capture.rundir import RunDirectory
 from capture.wire import POSES, PoseSubscriber
-from nodes.recordings import drawn_recording
 from rigpose import codec
 from rigpose.errors import ConfigError, RigposeError
 from rigpose.pose import from_message
@@ -207,7 +206,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     seconds = options.seconds or (QUICK_S if options.quick else SECONDS)
     report = Report.begin("latency", options.quick, packages=("pyzmq",))
-    drawn_recording()
     try:
         with tempfile.TemporaryDirectory(prefix="rp") as folder:
             heard = run_rig(seconds, Path(folder))

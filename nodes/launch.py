@@ -13,7 +13,6 @@ from engine.arguments import model_argument, replacing
 from engine.config import SystemConfig, load_system
 from engine.preflight import check_sizes, complete_rate, judge_rig, load_rig, locate_model
 from engine.runtimes import check_name as check_runtime
-from nodes.recordings import drawn_recording
 from nodes.run import Run
 from rigpose.errors import ConfigError, ExitCode
 from rigpose.logs import log_to
@@ -83,10 +82,9 @@ def launch(
     from nodes.status import StatusLine, print_summary
 
     file = config if config is not None else launch_file()
-    if config is None:
-        # The file is a part of the installation: what it plays and what it records lie elsewhere.
-        data = data if data is not None else drawn_recording().data
-        record_to = record_to if record_to is not None else Path("recordings")
+    if config is None and record_to is None:
+        # The file is a part of the installation: what it records lies elsewhere.
+        record_to = Path("recordings")
     given = {
         "mode": mode, "rate": rate, "sets": sets, "record.enabled": record,
         "record.to": None if record_to is None else str(record_to.resolve()),

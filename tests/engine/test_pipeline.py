@@ -20,9 +20,9 @@ from engine.serve import build_pipeline
 from rigpose.errors import ConfigError
 from rigpose.keypoints import Keypoints
 from rigpose.pose import HOW, REASONS, SyncInfo
-from rigpose.resources import launch_file
 
 FRAMES = 20
+DRAWN = Path(__file__).parents[2] / "examples" / "drawn.yaml"
 CAMERAS = ("cam1", "cam2", "cam3", "cam4")
 
 
@@ -51,7 +51,7 @@ def pictures(recording: Path) -> list[list[np.ndarray]]:
 
 
 def config(recording: Path, *assignments: str) -> SystemConfig:
-    return load_system(launch_file(), data=recording, assignments=["rate=30", *assignments])
+    return load_system(DRAWN, data=recording, assignments=["rate=30", *assignments])
 
 
 def make(recording: Path, *assignments: str) -> Pipeline:

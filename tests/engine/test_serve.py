@@ -23,7 +23,6 @@ from engine.serve import Engine, build_pipeline
 from rigpose import codec
 from rigpose.errors import ConfigError
 from rigpose.pose import HOW, REASONS, PoseSet, from_message
-from rigpose.resources import launch_file
 
 FRAMES = 8
 
@@ -35,12 +34,15 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+DRAWN = Path(__file__).parents[2] / "examples" / "drawn.yaml"
+
+
 class Bench:
     """An engine, and cameras that send what they are told to."""
 
     def __init__(self, recording: Path, folder: Path, mode: str) -> None:
         self.config: SystemConfig = load_system(
-            launch_file(), data=recording, assignments=["rate=30", f"mode={mode}", "record.enabled=false"]
+            DRAWN, data=recording, assignments=["rate=30", f"mode={mode}", "record.enabled=false"]
         )
         self.pipeline: Pipeline
         self.verdict: Verdict

@@ -114,14 +114,6 @@ def rig(tmp_path: Path, drawn: Path, short_folder: Path) -> Iterator[Rig]:
         result.process.communicate()
 
 
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="rp") as folder:
-        yield Path(folder)
-
-
 def balanced(summary: Summary) -> None:
     for name, camera in summary.cameras.items():
         assert camera.balanced, (name, camera)

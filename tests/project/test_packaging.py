@@ -118,7 +118,7 @@ class TestWheel:
 
     def test_holds_the_launch_file_the_heads_and_the_zoo(self, wheel: zipfile.ZipFile, root: Path) -> None:
         names = set(wheel.namelist())
-        assert "rigpose/launch.yaml" in names
+        assert "rigpose/launch.yaml" in names and "training/scenarios/demo.yaml" in names
         for folder in ("engine/heads", "engine/zoo"):
             tracked = subprocess.run(["git", "ls-files", folder], capture_output=True, text=True, cwd=root).stdout
             assert set(tracked.split()) <= names
