@@ -156,16 +156,15 @@ def test_live_the_schedule_is_kept_and_a_loop_ends_at_the_sets_asked_for(rig: Ri
 
 def test_more_than_the_machine_can_do_the_newest_set_wins(rig: Rig) -> None:
     # The finder's tiles make each set cost several runs of the network: nothing is found in them.
-    rig.start("--seconds", "4", "--rate", "200", "--set", "engine.tracker.found_share=1", "--set",
+    # At this rate a pause of the machine of 40 ms is two frames, so that the bound judges the queue.
+    rig.start("--seconds", "4", "--rate", "50", "--set", "engine.tracker.found_share=1", "--set",
               "engine.tracker.max_residual_sigma=1e-6", "--set", "engine.finder={kind: tiles, tiles: 4}")  # fmt: skip
     code, _, err = rig.end()
     assert code == 0, err
     summary = rig.summary()
     balanced(summary)
     assert sum(camera.skipped.superseded for camera in summary.cameras.values()) > 0
-    # A queue would be behind by hundreds at the end; the median does not know one pause of the machine.
-    assert summary.lag_frames.p50 is not None and summary.lag_frames.p50 <= 3
-    assert summary.lag_frames.max is not None and summary.lag_frames.max < 100
+    assert summary.lag_frames.max is not None and summary.lag_frames.max <= 3
 
 
 def test_a_killed_camera_is_missed_named_and_used_again(rig: Rig) -> None:
