@@ -36,6 +36,9 @@ class CropSection(Config):
         scale: Factors on the size, of most crops.
         wide_share: Share of crops that are as wide as a finder's first look.
         wide_scale: Factors on the size of those.
+        turn_deg: Largest turn of a crop in training, either way.
+        stretch: In training a crop's width over its height changes by up to this share, either way, along an axis
+            of any direction: cameras and bodies that the scenario lacks look like that. The crop's matrix knows.
     """
 
     margin: float = Field(1.3, ge=1)
@@ -43,6 +46,8 @@ class CropSection(Config):
     scale: Range = (0.88, 1.3)
     wide_share: Share = Field(0.12, ge=0, le=1)
     wide_scale: Range = (1.3, 2.4)
+    turn_deg: float = Field(0.0, ge=0, le=180)
+    stretch: float = Field(0.0, ge=0, lt=0.5)
 
 
 class AugmentSection(Config):
@@ -54,6 +59,7 @@ class AugmentSection(Config):
         patch_size: Their sides, as a share of the crop's.
         gain: Factors on the brightness.
         noise: Largest standard deviation of noise that is added, in grey values.
+        tint: Largest change of a colour channel against the others, as a share: another lamp or white balance.
     """
 
     patch_share: Share = Field(0.35, ge=0, le=1)
@@ -61,6 +67,7 @@ class AugmentSection(Config):
     patch_size: Range = (0.06, 0.22)
     gain: Range = (0.75, 1.25)
     noise: float = Field(5.0, ge=0)
+    tint: float = Field(0.0, ge=0, lt=0.5)
 
 
 class DataSection(Config):
@@ -194,6 +201,8 @@ class TrainingConfig(Config):
         precision_cpu: Of the network on the CPU.
         precision_cuda: Of the network on a GPU.
         min_score: Confidence below which the exported network's point has no say.
+        branch_at: Share of the run at which a checkpoint is kept that another run may go on from: what two runs have
+            in common is then trained once.
     """
 
     version: Literal[1]
@@ -203,6 +212,7 @@ class TrainingConfig(Config):
     precision_cpu: Literal["fp32", "bf16"] = "fp32"
     precision_cuda: Literal["fp32", "bf16"] = "bf16"
     min_score: float = Field(0.1, ge=0, le=1)
+    branch_at: Share | None = Field(None, gt=0, lt=1)
     model: ModelSection
     data: DataSection
     loss: LossSection = LossSection()

@@ -25,6 +25,7 @@ from training.predict import predict
 from training.report import Report
 
 CHECKPOINT = "checkpoint.pt"
+BRANCH = "branch.pt"
 _REPORT_EVERY = 50
 log = logging.getLogger(__name__)
 
@@ -158,6 +159,8 @@ class Trainer:
                 share = progress(self.step)
                 meter.add(self._step(next(stream), share))
                 self.elapsed_s = time.monotonic() - begun
+                if config.branch_at is not None and share < config.branch_at <= progress(self.step):
+                    self.checkpoint().write(self.folder / BRANCH)
                 if self.step % _REPORT_EVERY == 0:
                     rate = schedule.learning_rate(config.optimiser, share)
                     report.add(

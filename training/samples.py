@@ -141,6 +141,8 @@ def draw(
     for view in views:
         seen = truth.points2d[view]
         matrix = crop_matrix(seen, world.rig.cameras[view].size, size, config.crop, rng)
+        if augment:
+            matrix = turned(matrix, size, config.crop, rng)
         picture = render(world, int(view), t_s, matrix, size)
         crop_px = to_crop(seen, matrix)
         covered = np.array(truth.occluded[view], dtype=bool)
@@ -189,16 +191,39 @@ def crop_matrix(
     return np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
 
 
+def turned(
+    matrix: Float[np.ndarray, "2 3"], size: int, config: CropSection, rng: np.random.Generator
+) -> Float[np.ndarray, "2 3"]:
+    """A crop's matrix with the crop turned and stretched about its centre; its area stays."""
+    if not (config.turn_deg or config.stretch):
+        return matrix
+    turn, along = np.radians(rng.uniform(-config.turn_deg, config.turn_deg)), rng.uniform(0, np.pi)
+    # Half of it along the axis and half across.
+    stretch = np.exp(rng.uniform(-0.5, 0.5) * np.log1p(config.stretch))
+    axis = _rotation(along)
+    change = _rotation(turn) @ axis @ np.diag([stretch, 1 / stretch]) @ axis.T
+    linear = matrix[:, :2] @ change
+    middle = np.full(2, (size - 1) / 2)
+    centre = matrix[:, :2] @ middle + matrix[:, 2]
+    return np.column_stack([linear, centre - linear @ middle])
+
+
+def _rotation(angle: float) -> Float[np.ndarray, "2 2"]:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
 def to_crop(points: Float[np.ndarray, "J 2"], matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "J 2"]:
     """Raw px as crop px."""
-    return (points - matrix[:, 2]) / np.diag(matrix[:, :2])
+    if matrix[0, 1] == 0 == matrix[1, 0]:
+        return (points - matrix[:, 2]) / np.diag(matrix[:, :2])
+    return (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
 
 
 def render(
     world: World, view: int, t_s: float, matrix: Float[np.ndarray, "2 3"], size: int
 ) -> UInt8[np.ndarray, "S S 3"]:
     """A crop as it would be cut from the camera's picture: not sharper than that is, and black where that ends."""
-    scale = matrix[0, 0]
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     own = size if scale >= _SHARP else min(size, max(16, round(size * scale)))
     if own == size:
         crop = world.render(view, t_s, crop=(matrix, (size, size)))
@@ -211,9 +236,14 @@ def render(
         crop = world.render(view, t_s, crop=(small, (own, own)))
         crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_LINEAR)
     corners = np.array([[-0.5, -0.5], np.array(world.rig.cameras[view].size) - 0.5])
-    (left, top), (right, bottom) = np.clip(np.round(to_crop(corners, matrix) + 0.5), 0, size).astype(int)
-    crop[:top], crop[bottom:], crop[:, :left], crop[:, right:] = 0, 0, 0, 0
-    return crop
+    if matrix[0, 1] == 0 == matrix[1, 0]:
+        (left, top), (right, bottom) = np.clip(np.round(to_crop(corners, matrix) + 0.5), 0, size).astype(int)
+        crop[:top], crop[bottom:], crop[:, :left], crop[:, right:] = 0, 0, 0, 0
+        return crop
+    (left, top), (right, bottom) = corners
+    quad = to_crop(np.array([[left, top], [right, top], [right, bottom], [left, bottom]]), matrix)
+    inside = cv2.fillConvexPoly(np.zeros(crop.shape[:2], np.uint8), np.rint(quad * 16).astype(np.int32), 1, shift=4)
+    return crop * inside[..., None]
 
 
 def patch(
@@ -252,10 +282,12 @@ def cover(
 def relit(
     picture: UInt8[np.ndarray, "S S 3"], config: AugmentSection, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "S S 3"]:
-    """Another brightness and contrast, and noise."""
+    """Another brightness, contrast and colour of the light, and noise."""
     gain, offset = rng.uniform(*config.gain), rng.uniform(-12, 12)
-    table = np.clip(np.arange(256) * gain + offset, 0, 255).astype(np.uint8)
-    picture = cv2.LUT(picture, table)
+    table = np.arange(256) * gain
+    if config.tint:
+        table = table[:, None] * (1 + rng.uniform(-config.tint, config.tint, 3))
+    picture = cv2.LUT(picture, np.clip(table + offset, 0, 255).astype(np.uint8).reshape(1, 256, -1))
     sigma = rng.uniform(0, config.noise)
     if sigma < 0.5:
         return picture

@@ -20,7 +20,7 @@ from capture.virtual.world import World
 from rigpose.config import load
 from rigpose.errors import ConfigError
 from rigpose.program import run as run_program
-from training.checkpoint import read_checkpoint
+from training.checkpoint import Checkpoint, read_checkpoint
 from training.config import TrainingConfig
 from training.loop import CHECKPOINT, Trainer, machine
 from training.report import Report
@@ -38,6 +38,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="what to train")
     parser.add_argument("--logdir", type=Path, required=True, metavar="DIR", help="the run's folder is made in it")
     parser.add_argument("--init", type=Path, metavar="MODEL", help="begin with the weights of an exported .onnx")
+    parser.add_argument(
+        "--branch",
+        type=Path,
+        metavar="FILE",
+        help="go on from another run's branch.pt: the same network with other losses",
+    )
     parser.add_argument(
         "--minutes", type=float, metavar="N", help="fit the run to so much time, earlier parts included"
     )
@@ -84,6 +90,12 @@ def prepare(options: argparse.Namespace) -> Trainer:
         _check_same(config, checkpoint.config, file)
         trainer.resume(checkpoint)
         log.info("goes on at step %d of %s", trainer.step, file)
+    elif options.branch is not None:
+        checkpoint = read_checkpoint(options.branch)
+        _check_branch(config, checkpoint, options.branch)
+        trainer.resume(checkpoint)
+        trainer.origin = f"step {checkpoint.step} of {checkpoint.config.model.name}, begun with {checkpoint.origin}"
+        log.info("branches off at step %d of %s", trainer.step, options.branch)
     elif options.init is not None:
         from training.warm_start import weights_of
 
@@ -99,6 +111,23 @@ def _check_same(config: TrainingConfig, before: TrainingConfig, file: Path) -> N
             raise ConfigError(
                 file, f"is of a run with another {key}", "give another --logdir, or the config that it was begun with"
             )
+
+
+_BRANCHES = {"validation": True, "branch_at": True, "model": {"name", "confidences"}}
+
+
+def _check_branch(config: TrainingConfig, checkpoint: Checkpoint, file: Path) -> None:
+    """Refuse to branch where the two runs differ before the branch."""
+    before = checkpoint.config
+    now, then = (c.model_dump(mode="json", exclude=_BRANCHES) for c in (config, before))  # type: ignore[arg-type]
+    for key in now:
+        if now[key] != then[key]:
+            remedy = "a branch differs in model.name and model.confidences only"
+            raise ConfigError(file, f"is of a run with another {key}", remedy)
+    begun = config.loss.position_from
+    if config.model.confidences != before.model.confidences and checkpoint.step > begun * config.steps + 1:
+        what = f"its 3D loss, which confidences weigh, began at {begun:g} of the run, before step {checkpoint.step}"
+        raise ConfigError(file, what, "branch earlier: branch_at <= loss.position_from")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -84,6 +84,9 @@ class World:
         self._painters: dict[int, Painter] = {}
         self._grounds: dict[int, np.ndarray] = {}
         self._noises: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        # All cameras of a rig, and truth and picture, ask for the same moment one after the other.
+        self._exposed: tuple[float, np.ndarray] | None = None
+        self._cards_of: dict[int, tuple[float, obstacles.Cards | None]] = {}
 
     @property
     def skeleton(self) -> Skeleton:
@@ -113,7 +116,8 @@ class World:
 
     def truth(self, t_s: float) -> Truth:
         """What is true at a moment (the middle of a picture's exposure)."""
-        points_mm = self.subject.points_mm(np.array([t_s]))[0]
+        points = self._points(t_s)
+        points_mm = points[len(points) // 2]
         n = len(self.skeleton.joints)
         joints = points_mm[:n]
         points2d = np.stack([camera.project(joints) for camera in self.cameras])
@@ -166,10 +170,8 @@ class World:
 
     def _expose(self, view: int, t_s: float, ground: np.ndarray, to_crop: np.ndarray) -> np.ndarray:
         painter = self._painter(view)
-        half = self._look.exposure_s / 2 if self.scenario.motion_blur else 0.0
-        moments = np.array([t_s - half, t_s, t_s + half]) if half else np.array([t_s])
-        points = self.subject.points_mm(moments)
-        subs = self._subs(view, points, to_crop) if half else 1
+        points = self._points(t_s)
+        subs = self._subs(view, points, to_crop) if len(points) > 1 else 1
         image = ground.copy()
         if subs == 1:
             painter.paint(image, points[len(points) // 2], to_crop)
@@ -187,6 +189,15 @@ class World:
             if found is not None:
                 painter.paint_cards(image, found, to_crop)
         return image
+
+    def _points(self, t_s: float) -> np.ndarray:
+        """(3, P, 3) at begin, middle and end of an exposure; (1, P, 3) where nothing moves in one."""
+        known = self._exposed
+        if known is None or known[0] != t_s:
+            half = self._look.exposure_s / 2 if self.scenario.motion_blur else 0.0
+            moments = np.array([t_s - half, t_s, t_s + half]) if half else np.array([t_s])
+            known = self._exposed = t_s, self.subject.points_mm(moments)
+        return known[1]
 
     def _subs(self, view: int, points: np.ndarray, to_crop: np.ndarray) -> int:
         """How many sub-exposures make the motion look smooth."""
@@ -212,8 +223,11 @@ class World:
     # ------------------------------------------------------------------ truth
 
     def _cards(self, view: int, t_s: float, points_mm: np.ndarray) -> obstacles.Cards | None:
-        px = self.cameras[view].project(points_mm[: len(self.skeleton.joints)])
-        return obstacles.cards(self.scenario, self.seed, view, t_s, px)
+        known = self._cards_of.get(view)
+        if known is None or known[0] != t_s:
+            px = self.cameras[view].project(points_mm[: len(self.skeleton.joints)])
+            known = self._cards_of[view] = t_s, obstacles.cards(self.scenario, self.seed, view, t_s, px)
+        return known[1]
 
     def _hidden(self, view: int, t_s: float, points_mm: np.ndarray, px: np.ndarray) -> np.ndarray:
         camera, n = self.cameras[view], len(self.skeleton.joints)
