@@ -19,10 +19,12 @@ from rigpose import codec
 from rigpose.errors import ProtocolError, RigposeError
 from rigpose.pose import PoseSet, from_message
 from rigpose.skeleton import Skeleton
+from rigpose.stamps import now_ns
 
 log = logging.getLogger(__name__)
 
 QUEUE_MESSAGES = 100
+COMPARED_S = 1.0
 
 
 class Feed:
@@ -56,7 +58,7 @@ class Feed:
         self.rejected = 0
         self._since = (0.0, -1)
         self._tally = TruthTally()
-        self._compared = (0.0, 0, 0.0)
+        self._compared_s = 0.0
         self._poses = PoseSubscriber(run_dir.endpoint("poses"), hwm=QUEUE_MESSAGES)
         self._truth = PoseSubscriber(run_dir.endpoint("truth"), (TRUTH,), hwm=QUEUE_MESSAGES)
 
@@ -128,12 +130,9 @@ class Feed:
 
     def _compare(self, pose: PoseSet) -> None:
         self._tally.pose(pose)
-        since_s, n_before, total_before = self._compared
-        if self.pose_s - since_s > 1.0:
-            result, n = self._tally.result(), self._tally.n
-            total = n * (result.mean or 0.0) if result is not None else 0.0
-            self.mpjpe_mm = (total - total_before) / (n - n_before) if n > n_before else None
-            self._compared = (self.pose_s, n, total)
+        if self.pose_s - self._compared_s > COMPARED_S:
+            self.mpjpe_mm = self._tally.recent_mm(now_ns() - round(COMPARED_S * 1e9))
+            self._compared_s = self.pose_s
 
     def _reject(self, error: RigposeError) -> None:
         self.rejected += 1

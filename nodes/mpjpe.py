@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any
 
 import numpy as np
 
 from rigpose.errors import ProtocolError
 from rigpose.pose import PoseSet
+from rigpose.stamps import now_ns
 from rigpose.summary import Distribution, Mpjpe
 
 KEPT_TICKS = 600
@@ -26,6 +27,7 @@ class TruthTally:
         self._truths: OrderedDict[int, tuple[str, np.ndarray]] = OrderedDict()
         self._poses: OrderedDict[int, PoseSet] = OrderedDict()
         self._errors_mm = Distribution()
+        self._recent: deque[tuple[int, float, int]] = deque(maxlen=KEPT_TICKS)
 
     def truth(self, message: dict[str, Any]) -> None:
         """Take in a message of the ``truth`` topic.
@@ -61,12 +63,20 @@ class TruthTally:
         for subject in pose_set.subjects:
             if subject.skeleton == skeleton and subject.position_mm.shape == position.shape:
                 error = np.linalg.norm(subject.position_mm - position, axis=-1)
-                self._errors_mm.extend(error[np.isfinite(error)].tolist())
+                error = error[np.isfinite(error)]
+                self._errors_mm.extend(error.tolist())
+                self._recent.append((now_ns(), float(error.sum()), len(error)))
 
     @property
     def n(self) -> int:
         """Joints that were compared."""
         return self._errors_mm.n
+
+    def recent_mm(self, since_ns: int) -> float | None:
+        """The mean over the joints that were compared since a moment (``now_ns``); ``None`` = there were none."""
+        recent = [(total, n) for at_ns, total, n in self._recent if at_ns >= since_ns]
+        n = sum(n for _, n in recent)
+        return sum(total for total, _ in recent) / n if n else None
 
     def result(self) -> Mpjpe | None:
         """The mean per joint position error and its percentiles; ``None`` without a truth."""

@@ -18,6 +18,7 @@ from engine.config import SystemConfig, write_config
 from nodes.display import has_display
 from nodes.ledger import PoseTally, note_heard, summarise
 from nodes.mpjpe import TruthTally
+from nodes.recent import WINDOW_S, Recent
 from nodes.supervisor import Node, Supervisor
 from nodes.web_gate import LINK
 from rigpose import codec
@@ -79,6 +80,7 @@ class Run:
         self.outcome = Outcome()
         self.tally = PoseTally()
         self.truth_tally = TruthTally()
+        self._recent = Recent()
         self._seconds = seconds
         self._viewer = viewer
         self._say = say or (lambda _: None)
@@ -254,6 +256,7 @@ class Run:
                 if topic == POSES:
                     pose_set = from_message(message)
                     self.tally.add(pose_set, message["node_epoch"], message["seq"])
+                    self._recent.add(pose_set)
                     if self._has_truth:
                         self.truth_tally.pose(pose_set)
                 else:
@@ -351,14 +354,14 @@ class Run:
                 "deaths": node.deaths,
                 "silent_s": None if report is None else max(0.0, (now_ns() - report.last_ns) / 1e9),
             }
-        engine = self._current.get("engine")
-        recent = engine.counters.get("received_to_published_ms") if engine else None
+        now = now_ns()
+        recent = {**self._recent.result(now), "mpjpe_mm": self.truth_tally.recent_mm(now - round(WINDOW_S * 1e9))}
         return {
             "schema": 1,
             "session_id": self.run_dir.session_id,
             "name": self.config.name,
             "running_s": time.time() - self._began,
-            "recent_ms": recent,
+            "recent": recent,
             "nodes": nodes,
             "summary": summary.model_dump(mode="json", by_alias=True),
         }

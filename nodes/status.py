@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from capture.rundir import RunDirectory
 from rigpose.errors import RigposeError
-from rigpose.summary import Summary
+from rigpose.summary import Percentiles, Summary
 
 REFRESH_S = 0.5
 LINE_S = 5.0
@@ -33,7 +33,7 @@ def _number(value: float | None, digits: int = 1, unit: str = "") -> str:
 
 
 def render(status: Status) -> Group:
-    """A status as a table of nodes, a table of frames and a line of figures."""
+    """A status as a line on the run, and tables of its figures, its nodes and its frames."""
     summary = Summary.model_validate(status["summary"])
     nodes = Table(box=None, pad_edge=False)
     for column in ("node", "state", "pid", "restarts"):
@@ -41,13 +41,30 @@ def render(status: Status) -> Group:
     for name, node in status["nodes"].items():
         state = Text(node["state"], style=_COLOURS.get(node["state"], ""))
         nodes.add_row(name, state, str(node["pid"] or "-"), str(node["deaths"]))
-    figures = Text(
-        f"{status['name']}  {status['running_s']:.0f} s  "
-        f"{summary.sets} sets  {summary.poses} poses  {_number(summary.fps)} fps  "
-        f"received to published {_number(status['recent_ms'])} ms  "
+    headline = Text(
+        f"{status['name']}  {status['running_s']:.0f} s  {summary.sets} sets  {summary.poses} poses  "
         f"residual {_number(summary.residual_px.median)} px  views {_number(summary.views_used.mean)}"
     )
-    return Group(figures, nodes, frames_table(summary))
+    return Group(headline, figures_table(status["recent"], summary), nodes, frames_table(summary))
+
+
+def figures_table(recent: Mapping[str, Any], summary: Summary) -> Table:
+    """Rate, latency and the error to the truth: now and over the whole run."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column(f"last {recent['window_s']:g} s", justify="right", min_width=9)
+    table.add_column("whole run", justify="right")
+    table.add_row("fps", _number(recent["fps"]), _number(summary.fps))
+    stage = recent["stage"]
+    whole = summary.latency_ms.get(stage, Percentiles())
+    latency = stage.replace("_", " ")
+    table.add_row(f"latency {latency}, p50", _number(recent["p50_ms"], 1, " ms"), _number(whole.p50, 1, " ms"))
+    table.add_row(f"latency {latency}, max", _number(recent["max_ms"], 1, " ms"), _number(whole.max, 1, " ms"))
+    if summary.mpjpe_mm is not None:
+        # Where there is no truth, there is no line.
+        error = "error to the truth (MPJPE)"
+        table.add_row(error, _number(recent["mpjpe_mm"], 1, " mm"), _number(summary.mpjpe_mm.mean, 1, " mm"))
+    return table
 
 
 def frames_table(summary: Summary) -> Table:
@@ -72,9 +89,11 @@ def one_line(status: Status) -> str:
     summary = status["summary"]
     skipped = sum(sum(camera["skipped"].values()) for camera in summary["cameras"].values())
     bad = [f"{name} {node['state']}" for name, node in status["nodes"].items() if node["state"] in ("dead", "starting")]
+    recent = status["recent"]
+    error = "" if summary.get("mpjpe_mm") is None else f"MPJPE {_number(recent['mpjpe_mm'], 1, ' mm')}  "
     return (
         f"{status['running_s']:6.1f} s  {summary['sets']} sets  {summary['poses']} poses  "
-        f"{_number(summary['fps'])} fps  {_number(status['recent_ms'])} ms  {skipped} frames skipped"
+        f"{_number(recent['fps'])} fps  latency {_number(recent['p50_ms'], 1, ' ms')}  {error}{skipped} frames skipped"
         + (f"  [{', '.join(bad)}]" if bad else "")
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from nodes.mpjpe import KEPT_TICKS, TruthTally
 from rigpose.errors import ProtocolError
 from rigpose.pose import PoseSet, SubjectPose, SyncInfo
-from rigpose.stamps import SetStamps
+from rigpose.stamps import SetStamps, now_ns
 
 TRUE = np.arange(12.0).reshape(4, 3)
 
@@ -43,6 +44,19 @@ def test_the_error_is_the_absolute_distance_of_measured_joints_whichever_comes_f
     result = tally.result()
     assert tally.n == 300, "the joint that was given up does not count"
     assert result is not None and result.mean == pytest.approx(7.0) and result.median == pytest.approx(7.0, rel=1e-3)
+
+
+def test_the_error_of_the_last_seconds_follows_what_happens_now() -> None:
+    tally = TruthTally()
+    for tick in range(100):
+        tally.truth(truth(tick))
+        if tick == 90:
+            time.sleep(0.001)
+            now = now_ns()
+        tally.pose(pose(tick, 7.0 if tick < 90 else 30.0))
+    assert tally.recent_mm(now) == pytest.approx(30)
+    assert tally.recent_mm(0) == pytest.approx(0.9 * 7 + 0.1 * 30)
+    assert tally.recent_mm(now_ns()) is None
 
 
 def test_without_a_truth_there_is_no_figure() -> None:
