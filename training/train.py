@@ -23,6 +23,7 @@ from rigpose.program import run as run_program
 from training.checkpoint import Checkpoint, read_checkpoint
 from training.config import TrainingConfig
 from training.loop import CHECKPOINT, Trainer, machine
+from training.memory import keep_freed_memory
 from training.report import Report
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     cv2.setNumThreads(1)
+    keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
     trainer = prepare(options)
