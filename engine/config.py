@@ -219,6 +219,7 @@ class SystemConfig(Config):
         cameras: Camera nodes by name.
         loop: How often file sources play; 0 = without end.
         sets: End after so many published sets.
+        truth: Where the cameras are virtual, publish the true poses beside the engine's, which never reads them.
         accept_bad_rig: Go on with a rig that ``calib.quality`` calls bad; every pose then says so.
         force: Allow a synthetic model on a real camera.
     """
@@ -231,6 +232,7 @@ class SystemConfig(Config):
     cameras: dict[str, CameraSection] = Field(min_length=1)
     loop: int = Field(1, ge=0)
     sets: int | None = Field(None, ge=1)
+    truth: bool = True
     engine: EngineSection = EngineSection()
     record: RecordSection = RecordSection()
     session: SessionSection = SessionSection()

@@ -88,7 +88,8 @@ class Run:
         write_config(config, self._config_file)
         self._server = ControlServer(run_dir.endpoint("control"), run_dir.session_id)
         self._poses = PoseSubscriber(run_dir.endpoint("poses"), (POSES, META), hwm=LEDGER_MESSAGES)
-        self._has_truth = any(section.source.get("kind") == "virtual" for section in config.cameras.values())
+        virtual = any(section.source.get("kind") == "virtual" for section in config.cameras.values())
+        self._has_truth = config.truth and virtual
         self._truths = PoseSubscriber(run_dir.endpoint("truth"), (TRUTH,), hwm=LEDGER_MESSAGES)
         self._recorder = RecordSender(run_dir.endpoint("record")) if config.record.enabled else None
         self._supervisor = Supervisor(run_dir.path, config.restart, self._died, self._failed)

@@ -16,7 +16,7 @@ SECOND = 1_000_000_000
 def pose_set(published_ns: int, latency_ms: float, exposed_from: ExposedFrom = "schedule") -> PoseSet:
     exposed_ns = published_ns - round(latency_ms * 1e6)
     received_ns = published_ns - 5_000_000
-    stamps = SetStamps((exposed_ns,), exposed_from, (received_ns,), *[received_ns] * 3, published_ns)
+    stamps = SetStamps((exposed_ns,), exposed_from, (received_ns,), received_ns, received_ns, received_ns, published_ns)
     return PoseSet(
         set_index=0, cameras=("a",), frames=(("e", 0),), sync=SyncInfo("trigger", 0, 0), lag_frames=0,
         stamps=stamps, calibration_id="", model="", runtime="", precision="", graph_hash="", subjects=(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,14 +16,17 @@ import yaml
 
 from capture.control import ControlServer
 from capture.rundir import RunDirectory
+from capture.session import SessionReader
 from capture.virtual.world import World
 from capture.wire import META, TRUTH, PoseSubscriber
 from engine.config import SystemConfig
 from nodes.truth import virtual_world
 from rigpose import codec
 from rigpose.errors import ConfigError
+from rigpose.pose import PoseSet, SubjectPose
 from rigpose.skeleton import Skeleton
 from rigpose.stamps import now_ns
+from rigpose.summary import Summary
 from tests.capture.virtual.scenarios import scenario
 
 RATE = 30.0
@@ -140,3 +144,42 @@ class TestProcess:
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGKILL)
                 process.wait(5)
+
+
+SETS = 90
+
+
+def run_virtual_rig(folder: Path, sockets: Path, *options: str) -> tuple[Summary, list[PoseSet]]:
+    """Run the rig that `rigpose launch` starts by itself over its first ``SETS`` ticks, every frame of them."""
+    # The track is compared with the finder when the machine has time, which is not the same twice.
+    command = [
+        sys.executable, "-m", "nodes", "launch", "--lossless", "--sets", str(SETS), "--viewer", "none", "--quiet",
+        "--set", "engine.tracker.verify_s=0", "--record-to", str(folder / "kept"),
+        "--summary", str(folder / "summary.json"), *options,
+    ]  # fmt: skip
+    environment = {**os.environ, "RIGPOSE_RUN": str(sockets)}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90)
+    assert ran.returncode == 0, ran.stderr
+    (session,) = (folder / "kept").iterdir()
+    summary = Summary.model_validate_json((folder / "summary.json").read_text())
+    return summary, list(SessionReader(session).poses())
+
+
+@pytest.mark.process
+def test_with_the_truth_switched_off_the_poses_are_equal_to_the_last_bit(tmp_path: Path, short_folder: Path) -> None:
+    with_truth, told = run_virtual_rig(tmp_path / "a", short_folder)
+    without, alone = run_virtual_rig(tmp_path / "b", short_folder, "--set", "truth=false")
+    assert with_truth.mpjpe_mm is not None and "truth" in with_truth.nodes
+    assert without.mpjpe_mm is None and "truth" not in without.nodes
+
+    assert [pose_set.sync.tick for pose_set in told] == [pose_set.sync.tick for pose_set in alone] == list(range(SETS))
+    for one, other in zip(told, alone, strict=True):
+        assert [frame and frame[1] for frame in one.frames] == [frame and frame[1] for frame in other.frames]
+        assert len(one.subjects) == len(other.subjects) == 1
+        for field in dataclasses.fields(SubjectPose):
+            ours, theirs = (getattr(pose_set.subjects[0], field.name) for pose_set in (one, other))
+            if isinstance(ours, np.ndarray):
+                assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), field.name
+                assert ours.tobytes() == theirs.tobytes(), f"{field.name} of tick {one.sync.tick}"
+            else:
+                assert ours == theirs, field.name
