@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from rigpose.errors import ConfigError
 from tests.training import tiny
 from training.average import Average
 from training.checkpoint import read_checkpoint
 from training.config import OptimiserSection
-from training.loop import CHECKPOINT, Trainer
+from training.loop import BRANCH, CHECKPOINT, Trainer
 from training.report import Report
 from training.schedule import learning_rate, progress_at
+from training.train import arguments, prepare
 
 
 def run(trainer: Trainer, until: int | None = None) -> None:
@@ -38,6 +40,54 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) 
         assert torch.equal(value, second.average.state_dict()[name]), name
     moments = [[s["exp_avg_sq"] for s in t.optimiser.state_dict()["state"].values()] for t in (whole, second)]
     assert all(torch.equal(a, b) for a, b in zip(*moments, strict=True))
+
+
+class TestBranches:
+    """Two runs that differ in confidences only share their first part."""
+
+    LATE = {"branch_at": 0.5, "loss": {"position_from": 0.5, "position_full": 0.6}}
+
+    def begin(self, tmp_path: Path, **changes: object) -> Trainer:
+        first = tiny.trainer(tmp_path / "first", **(self.LATE | changes))
+        run(first)
+        return first
+
+    def branch(self, tmp_path: Path, **changes: object) -> Trainer:
+        model = tiny.config().model.model_dump() | {"name": "other", "confidences": False}
+        config = tiny.config(**({"model": model} | self.LATE | changes))
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        words = ["--config", str(file), "--logdir", str(tmp_path), "--workers", "0", "--device", "cpu"]
+        return prepare(arguments([*words, "--branch", str(tmp_path / "first" / BRANCH)]))
+
+    def test_goes_on_where_the_other_stood_and_ends_elsewhere(self, tmp_path: Path) -> None:
+        whole = self.begin(tmp_path)
+        other = self.branch(tmp_path)
+        assert other.step == 3 and not other.model.confidences and "tiny" in other.origin
+        kept = read_checkpoint(tmp_path / "first" / BRANCH)
+        assert all(torch.equal(value, kept.weights[name]) for name, value in other.model.state_dict().items())
+        run(other)
+        ends = whole.model.state_dict(), other.model.state_dict()
+        assert any(not torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+    def test_with_the_same_losses_it_is_the_same_run(self, tmp_path: Path) -> None:
+        whole = self.begin(tmp_path)
+        other = self.branch(tmp_path, model=tiny.config().model.model_dump() | {"name": "twin"})
+        run(other)
+        assert all(
+            torch.equal(value, other.model.state_dict()[name]) for name, value in whole.model.state_dict().items()
+        )
+
+    def test_is_refused_where_the_runs_differ_before_it(self, tmp_path: Path) -> None:
+        self.begin(tmp_path)
+        with pytest.raises(ConfigError, match="another steps"):
+            self.branch(tmp_path, steps=8)
+
+    def test_is_refused_where_confidences_already_had_their_say(self, tmp_path: Path) -> None:
+        early = {"loss": {"position_from": 0.1, "position_full": 0.2}}
+        self.begin(tmp_path, **early)
+        with pytest.raises(ConfigError, match="branch earlier"):
+            self.branch(tmp_path, **early)
 
 
 def test_training_changes_the_weights_and_the_average_follows(tmp_path: Path) -> None:

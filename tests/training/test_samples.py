@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -21,11 +22,14 @@ from training.samples import (
     Order,
     OrderSampler,
     Sample,
+    VirtualSamples,
     cover,
     crop_matrix,
     patch,
+    relit,
     render,
     to_crop,
+    turned,
 )
 
 
@@ -132,6 +136,55 @@ class TestCrops:
         assert np.isfinite(matrix).all()
 
 
+class TestTurnedCrops:
+    def test_keep_centre_and_area_and_turn_no_further_than_asked(self) -> None:
+        config = CropSection(turn_deg=30, stretch=0.4)
+        matrix = np.array([[1.5, 0, 20], [0, 1.5, -7]])
+        middle = np.full(2, (96 - 1) / 2)
+        most_turn, most_ratio = 0.0, 1.0
+        for seed in range(300):
+            changed = turned(matrix, 96, config, np.random.default_rng(seed))
+            assert np.allclose(changed[:, :2] @ middle + changed[:, 2], matrix[:, :2] @ middle + matrix[:, 2])
+            assert np.isclose(np.linalg.det(changed[:, :2]), 1.5**2)
+            u, sizes, vt = np.linalg.svd(changed[:, :2])
+            turn = u @ vt
+            most_turn = max(most_turn, abs(float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))))
+            most_ratio = max(most_ratio, float(sizes[0] / sizes[1]))
+        assert 25 < most_turn <= 30
+        assert 1.3 < most_ratio <= 1.4
+
+    def test_change_nothing_where_nothing_is_asked(self) -> None:
+        matrix = np.array([[1.5, 0, 20], [0, 1.5, -7]])
+        assert turned(matrix, 96, CropSection(), np.random.default_rng(0)) is matrix
+
+    def test_show_the_joints_where_they_say(self) -> None:
+        # A limb's colour lies under its middle, in the crop as in the picture: position and picture turn together.
+        world = World(tiny.scenario(), seed=4)
+        points = world.truth(1.5).points2d[0]
+        plain = np.array([[1.0, 0, 60], [0, 1.0, 20]])
+        matrix = turned(plain, 128, CropSection(turn_deg=60, stretch=0.4), np.random.default_rng(3))
+        crop = cv2.GaussianBlur(render(world, 0, 1.5, matrix, 128), (3, 3), 0).astype(int)
+        whole = cv2.GaussianBlur(world.render(0, 1.5), (3, 3), 0).astype(int)
+        there = np.rint(to_crop(points, matrix)).astype(int)
+        inside = ((there >= 2) & (there < 126)).all(axis=-1)
+        assert inside.sum() >= 8
+        raw = np.rint(points).astype(int)
+        difference = np.abs(crop[there[:, 1].clip(0, 127), there[:, 0].clip(0, 127)] - whole[raw[:, 1], raw[:, 0]])
+        assert np.median(difference[inside]) < 25
+
+    def test_are_black_where_the_picture_ends(self) -> None:
+        world = World(tiny.scenario(), seed=4)
+        width, height = world.cameras[0].size
+        corner = np.array([[1.0, 0, width - 64.0], [0, 1.0, height - 64.0]])
+        matrix = turned(corner, 128, CropSection(turn_deg=40, stretch=0.2), np.random.default_rng(8))
+        crop = render(world, 0, 1.5, matrix, 128)
+        rows, columns = np.mgrid[:128, :128]
+        raw = np.stack([columns, rows], axis=-1) @ matrix[:, :2].T + matrix[:, 2]
+        outside = ((raw > np.array([width, height]) + 1) | (raw < -2)).any(axis=-1)
+        within = ((raw < np.array([width, height]) - 2) & (raw > 1)).all(axis=-1)
+        assert outside.any() and not crop[outside].any() and crop[within].any(axis=-1).mean() > 0.95
+
+
 def test_patches_hide_the_joints_beneath_them() -> None:
     picture = np.zeros((64, 64, 3), np.uint8)
     points = np.array([[20.0, 20], [40, 20], [np.nan, np.nan]])
@@ -166,3 +219,20 @@ def test_left_out_views_leave_two_at_least() -> None:
     left = weights.sum(dim=1)
     assert left.min() == 2 and 60 < (left < 4).sum() < 140
     assert view_weights((5, 2), 0.5, np.random.default_rng(0)) is None
+
+
+def test_a_tint_changes_colours_against_each_other() -> None:
+    picture = np.full((16, 16, 3), 100, np.uint8)
+    plain = relit(picture, AugmentSection(noise=0), np.random.default_rng(2)).reshape(-1, 3)
+    tinted = relit(picture, AugmentSection(noise=0, tint=0.2), np.random.default_rng(2)).reshape(-1, 3)
+    assert (plain == plain[0, 0]).all()
+    assert np.ptp(tinted[0].astype(int)) > 5 and (tinted == tinted[0]).all()
+
+
+def test_validation_sees_neither_turns_nor_tints() -> None:
+    plain = tiny.samples(augment=False)
+    changed = plain.config.model_copy(
+        update={"crop": CropSection(turn_deg=40, stretch=0.3), "augment": AugmentSection(tint=0.2)}
+    )
+    order = Order(0, 1, 1, 64)
+    assert same(plain[order], VirtualSamples(tiny.scenario(), changed, plain.seed, augment=False)[order])
