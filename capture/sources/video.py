@@ -1,45 +1,35 @@
 """A video file or image sequence as a camera.
 
-Live it keeps the rig's schedule: frame ``tick`` (modulo the length, where it is looped) is exposed at
-the tick's time and leaves then, neither earlier nor, when the machine is too slow, ever later than
-one period: such ticks are skipped and counted ``lost_upstream``, so that all cameras of a rig stay on
-the same ticks. Lossless it has no schedule: the next frame comes as soon as the last one was taken.
+Pictures are decoded ahead and leave at their tick, as ``capture.sources.scheduled`` says: frame
+``tick`` of the rig's schedule (modulo the length, where it is looped).
 """
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from capture.frame import Counters, Frame
-from capture.sources.base import Facts, SourceConfig, StartClock, Tally
+from capture.sources.base import Facts
 from capture.sources.pictures import OutputFormat, Pictures, RememberedPictures, open_pictures
+from capture.sources.scheduled import ScheduledConfig, ScheduledSource
 from rigpose.config import FilePath
-from rigpose.errors import ConfigError, RigposeError
+from rigpose.errors import ConfigError
 from rigpose.stamps import now_ns
 
-log = logging.getLogger(__name__)
-
-_POLL_S = 0.1
 _SEARCH = 2000
 _FIRST_DECODE_NS = 10_000_000
 
 
-class VideoConfig(SourceConfig):
+class VideoConfig(ScheduledConfig):
     """A file that plays the camera.
 
     Attributes:
         file: A video, or a pattern of images such as ``frames/*.png``.
-        rate: Frames per second to play at; by default the file's own.
-        loop: How often it plays; 0 = without end.
-        max_frames: End after this many frames, loops included.
+        loop: How often it plays; 0 = without end. ``max_frames`` counts all loops.
         pixel_format: NV12 is half the bytes of BGR8, and converted only where it is looked at.
-        ahead: Pictures decoded ahead.
         remember_mb: A looped clip that fits is decoded once and kept in memory; 0 = never.
     """
 
@@ -47,11 +37,8 @@ class VideoConfig(SourceConfig):
 
     kind: Literal["video"] = "video"
     file: FilePath
-    rate: float | None = Field(None, gt=0, le=10_000)
     loop: int = Field(1, ge=0)
-    max_frames: int | None = Field(None, ge=1)
     pixel_format: OutputFormat = "BGR8"
-    ahead: int = Field(4, ge=1, le=64)
     remember_mb: int = Field(512, ge=0)
 
     def facts(self) -> Facts:
@@ -63,7 +50,7 @@ class VideoConfig(SourceConfig):
             pictures.close()
 
 
-class VideoSource:
+class VideoSource(ScheduledSource):
     """See the module; a ``Source``.
 
     Args:
@@ -73,19 +60,12 @@ class VideoSource:
     """
 
     Config = VideoConfig
+    making = "decoding"
 
     def __init__(self, camera: str, config: VideoConfig, *, lossless: bool = False) -> None:
-        self.camera = camera
+        super().__init__(camera, config, lossless=lossless)
         self.config = config
-        self.lossless = lossless
-        self.first_tick: int | None = None
-        self._tally = Tally()
-        self._stop = threading.Event()
-        self._ready: queue.Queue[tuple[int, np.ndarray] | RigposeError | None] = queue.Queue(config.ahead)
         self._pictures: Pictures | None = None
-        self._thread: threading.Thread | None = None
-        self._next = 0
-        self._seq = 0
         self._decode_ns = float(_FIRST_DECODE_NS)
 
     @property
@@ -113,15 +93,14 @@ class VideoSource:
         return min(limits, default=None)
 
     @property
-    def counters(self) -> Counters:
-        """Ticks as ``exposed``, from the one at which it joined."""
-        return self._tally.now
-
-    @property
     def _opened(self) -> Pictures:
         if self._pictures is None:
             raise RuntimeError("the source is not open")
         return self._pictures
+
+    @property
+    def _origin(self) -> object:
+        return self.config.file
 
     def prepare(self) -> None:
         """Open the file, and decode it all where it is looped and fits into memory.
@@ -140,113 +119,32 @@ class VideoSource:
             pictures = RememberedPictures(pictures)
         self._pictures = pictures
 
-    def open(self, clock: StartClock) -> None:
-        """Begin to play: at tick 0, or at the current tick where the schedule has begun already.
-
-        Raises:
-            ConfigError: The file cannot be used.
-        """
-        self.prepare()
-        self._clock = clock if clock.period_ns else StartClock(clock.start_ns, round(1e9 / self.rate))
-        self._next = 0 if self.lossless else self._clock.tick_at(now_ns()) + 1
-        if self._next and not self.lossless:
-            # Joining late: begin where decoding can be in time, not where the schedule is now.
-            self._next = self._reachable(self._next)
-        self.first_tick = self._next
-        self._thread = threading.Thread(target=self._decode_all, name=f"decode {self.camera}", daemon=True)
-        self._thread.start()
-
-    def read(self) -> Frame | None:
-        """The next frame at its tick's time (lossless: at once); ``None`` = ended or stopped.
-
-        Raises:
-            RigposeError: The file went bad.
-        """
-        while (item := self._take()) is not None:
-            tick, image = item
-            due = self._clock.tick_ns(tick)
-            if not self.lossless:
-                wait_s = (due - now_ns()) / 1e9
-                if wait_s > 0 and self._stop.wait(wait_s):
-                    return None
-                if now_ns() > due + self._clock.period_ns:
-                    continue  # counted with the next one that leaves
-            return self._frame(tick, image, due)
-        return None
-
-    def stop(self) -> None:
-        """End a waiting ``read``."""
-        self._stop.set()
-
     def close(self) -> None:
         """Stop decoding and close the file."""
-        self.stop()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        super().close()
         if self._pictures is not None:
             self._pictures.close()
 
-    def _take(self) -> tuple[int, np.ndarray] | None:
+    def _first_tick(self, current: int) -> int:
+        # Joining late: begin where decoding can be in time, not where the schedule is now.
+        return self._reachable(current)
+
+    def _make(self, first: int) -> Iterator[tuple[int, np.ndarray]]:
+        tick = first
         while not self._stop.is_set():
-            try:
-                item = self._ready.get(timeout=_POLL_S)
-            except queue.Empty:
-                continue
-            if isinstance(item, RigposeError):
-                raise item
-            if item is None:
-                self._stop.set()
-                total = self.n_frames
-                if total is not None and total > self._next:
-                    self._tally.lost(total - self._next)
-                    self._next = total
-                return None
-            return item
-        return None
+            total = self.n_frames
+            if not self.lossless and now_ns() > self._clock.tick_ns(tick) + self._clock.period_ns:
+                tick = self._reachable(tick + 1)
+            if total is not None and tick >= total:
+                return
+            image = self._decode(tick)
+            if image is not None:
+                yield tick, image
+            tick += 1
 
-    def _frame(self, tick: int, image: np.ndarray, due_ns: int) -> Frame:
-        if tick > self._next:
-            self._tally.lost(tick - self._next)
-        counters = self._tally.seen()
-        self._next = tick + 1
-        seq, self._seq = self._seq, self._seq + 1
+    def _about(self, tick: int) -> dict[str, Any]:
         pictures = self._opened
-        return Frame(
-            camera=self.camera,
-            seq=seq,
-            image=image,
-            pixel_format=self.config.pixel_format,
-            exposed_ns=due_ns,
-            exposed_from="arrival" if self.lossless else "schedule",
-            host_ns=now_ns(),
-            size=pictures.size,
-            tick=tick,
-            serial=self.config.serial,
-            video=pictures.name(tick % pictures.n),
-            counters=counters,
-        )
-
-    def _decode_all(self) -> None:
-        """The decoding thread: pictures in the order of ticks, until the end or ``stop``."""
-        try:
-            tick = self._next
-            while not self._stop.is_set():
-                total = self.n_frames
-                if not self.lossless and now_ns() > self._clock.tick_ns(tick) + self._clock.period_ns:
-                    tick = self._reachable(tick + 1)
-                if total is not None and tick >= total:
-                    break
-                image = self._decode(tick)
-                if image is not None and not self._put((tick, image)):
-                    return
-                tick += 1
-            self._put(None)
-        except RigposeError as error:
-            self._put(error)
-        except Exception as error:
-            log.exception("decoding %s failed", self.config.file)
-            self._put(RigposeError(self.config.file, f"decoding failed: {error}", "see the node's log"))
+        return {"pixel_format": self.config.pixel_format, "video": pictures.name(tick % pictures.n)}
 
     def _decode(self, tick: int) -> np.ndarray | None:
         pictures = self._opened
@@ -273,12 +171,3 @@ class VideoSource:
             if best_late is None or late < best_late:
                 best, best_late = tick, late
         return best
-
-    def _put(self, item: tuple[int, np.ndarray] | RigposeError | None) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._ready.put(item, timeout=_POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
