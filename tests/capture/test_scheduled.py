@@ -96,13 +96,13 @@ def test_whoever_comes_late_joins_where_it_can() -> None:
 
 
 def test_what_is_made_too_late_is_skipped_and_counted() -> None:
-    source = Numbers(20, before=lambda tick: time.sleep(8 * PERIOD / 1e9) if tick == 5 else None)
+    source = Numbers(40, before=lambda tick: time.sleep(20 * PERIOD / 1e9) if tick == 5 else None)
     played = play(source, now_ns() + 50_000_000)
     ticks = [frame.tick or 0 for frame, _ in played]
     assert 5 not in ticks and ticks == sorted(set(ticks))
     assert all(frame.host_ns - frame.exposed_ns < 5 * PERIOD for frame, _ in played)
     counters = source.counters
-    assert counters.exposed == 20 and counters.lost_upstream == 20 - len(played) and counters.seen == len(played)
+    assert counters.exposed == 40 and counters.lost_upstream == 40 - len(played) and counters.seen == len(played)
 
 
 def test_a_delayed_frame_leaves_later_and_a_withheld_one_never() -> None:
