@@ -14,6 +14,8 @@ from calib import lens
 from rigpose.errors import ConfigError
 
 DIST_LENGTHS = (0, 4, 5, 8, 12, 14)
+MOST_SKEW = 0.05
+"""Largest skew that is believed, as a share of the focal length; above it K is another matrix."""
 
 
 def _frozen(value: Any, shape: tuple[int, ...] | None, where: str, key: str) -> np.ndarray:
@@ -36,7 +38,8 @@ class Camera:
     Attributes:
         name: Its name in the rig.
         size: (width, height) in px of the pictures that K belongs to.
-        K: (3, 3) float64, no skew.
+        K: (3, 3) float64. A skew, ``K[0, 1]``, is what some MATLAB calibrations have; `project`, `undistort` and
+            `rays` know it, the rig's arrays for the live solvers do not (see `calib.skew`).
         dist: 0, 4, 5, 8, 12 or 14 coefficients in OpenCV's order; 4 (or 0) for a fisheye.
         rvec: (3,) rotation from world to camera as a Rodrigues vector, radians.
         t: (3,) translation from world to camera, mm.
@@ -85,11 +88,9 @@ class Camera:
             raise ConfigError(
                 where, "K is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with positive fx, fy", "transpose or correct it"
             )
-        if abs(self.K[0, 1]) > 1e-6 * self.K[0, 0]:
+        if abs(self.K[0, 1]) > MOST_SKEW * self.K[0, 0]:
             raise ConfigError(
-                where,
-                f"K has a skew of {self.K[0, 1]:g} px, which no distortion model here has",
-                "calibrate without skew",
+                where, f"K has a skew of {self.K[0, 1]:g} px, which no camera has", "transpose or correct it"
             )
 
     @cached_property
@@ -107,6 +108,11 @@ class Camera:
         """(3,) unit direction that the camera looks in."""
         return self.R[2]
 
+    @property
+    def skew(self) -> float:
+        """Px that the x axis of the picture leans per px of y; 0 for almost every camera."""
+        return float(self.K[0, 1] / self.K[1, 1])
+
     @cached_property
     def _lens(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.K[None], lens.pad(self.dist)[None], np.array([float(self.fisheye)])
@@ -118,11 +124,15 @@ class Camera:
         with np.errstate(invalid="ignore", divide="ignore"):
             normalised = np.where(seen[:, 2:] > 0, seen[:, :2] / seen[:, 2:], np.nan)
             px = lens.distort(normalised[None], *self._lens)[0]
+        if self.skew:
+            px[:, 0] += self.skew * (px[:, 1] - self.K[1, 2])
         return px.reshape(*points_mm.shape[:-1], 2)
 
     def undistort(self, px: Float[np.ndarray, "*lead 2"]) -> Float[np.ndarray, "*lead 2"]:
         """Raw px as points ``X/Z, Y/Z`` of the camera; NaN where the lens has no such ray."""
         px = np.asarray(px, dtype=np.float64)
+        if self.skew:
+            px = np.stack([px[..., 0] - self.skew * (px[..., 1] - self.K[1, 2]), px[..., 1]], axis=-1)
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             return lens.undistort(px.reshape(1, -1, 2), *self._lens)[0].reshape(px.shape)
 

@@ -85,6 +85,7 @@ def _moved(
 ) -> Camera:
     K = camera.K.copy()
     K[[0, 1], [0, 1]] *= scale
+    K[0, 1] *= scale[0]
     K[:2, 2] = scale * (K[:2, 2] + 0.5) + offset - 0.5
     return replace(camera, K=K, size=size, roi_offset=roi_offset, binning=binning)
 

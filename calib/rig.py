@@ -163,24 +163,41 @@ class Rig:
         return working_point(self.cameras, None if distance is None else float(distance))
 
     def arrays(self) -> RigArrays:
-        """The rig for the solvers, float64; the same object each time."""
+        """The rig for the solvers, float64; the same object each time.
+
+        The solvers know no skew: a camera that has one is there with the nearest lens without it
+        (`calib.skew`), and the log says how far that is off.
+        """
         return self._arrays
 
     @cached_property
     def _arrays(self) -> RigArrays:
         origin, unit = self.working
         poses = []
-        for camera in self.cameras:
+        cameras = tuple(_without_skew(camera) for camera in self.cameras)
+        for camera in cameras:
             # R (origin - center), not R origin + t: far origins cancel before they are rounded away.
             translation = camera.R @ (origin - camera.center_mm) / unit
             poses.append(np.concatenate([camera.R, translation[:, None]], axis=1))
         return RigArrays(
-            K=np.stack([camera.K for camera in self.cameras]),
-            dist=np.stack([lens.pad(camera.dist) for camera in self.cameras]),
-            fisheye=np.array([float(camera.fisheye) for camera in self.cameras]),
+            K=np.stack([camera.K for camera in cameras]),
+            dist=np.stack([lens.pad(camera.dist) for camera in cameras]),
+            fisheye=np.array([float(camera.fisheye) for camera in cameras]),
             Rt=np.stack(poses),
             world=np.append(origin, unit),
         )
+
+
+def _without_skew(camera: Camera) -> Camera:
+    if not camera.skew:
+        return camera
+    from calib import skew  # here, for it needs scipy's optimiser and hardly any camera needs it
+
+    nearest, off = skew.without_skew(camera)
+    _log.warning(
+        "%s: its skew of %.2g px is replaced by the nearest lens without: it %s", camera.name, camera.K[0, 1], off
+    )
+    return nearest
 
 
 def read_rig(path: str | Path, units: str | None = None) -> Rig:

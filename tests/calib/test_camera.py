@@ -57,7 +57,7 @@ class TestValidation:
             ({"dist": [0.1, 0.2, 0.3]}, "3 distortion"),
             ({"K": np.eye(2)}, "shape"),
             ({"K": np.array([[500.0, 0, 0], [0, 500, 0], [320, 240, 1]])}, "K is not"),
-            ({"K": np.array([[500.0, 3, 320], [0, 500, 240], [0, 0, 1]])}, "skew"),
+            ({"K": np.array([[500.0, 30, 320], [0, 500, 240], [0, 0, 1]])}, "skew"),
             ({"t": [0, 0, np.nan]}, "not finite"),
             ({"rvec": ["x", 0, 0]}, "no number"),
             ({"dist": [0, 0, 0, 0, 0.1], "fisheye": True}, "fisheye"),
