@@ -12,14 +12,20 @@ from capture.rundir import RunDirectory
 from engine.config import SystemConfig, load_system
 
 
-def rig_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
-    """A parser with what every process of a rig takes."""
+def run_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A parser with what every process takes that belongs to a run."""
     parser = argparse.ArgumentParser(prog=prog, description=description, epilog=f"Example: {example}")
-    parser.add_argument("config", type=Path, help="the rig's YAML file")
     parser.add_argument("--run-dir", type=Path, help="where the sockets are; by default those of the running rig")
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def rig_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A parser with what every process takes that is told its rig."""
+    parser = run_parser(prog, description, example)
+    parser.add_argument("config", type=Path, help="the rig's YAML file")
     parser.add_argument("--data", type=Path, help="what ${data} in the file stands for")
     parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="a.b=c")
-    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 

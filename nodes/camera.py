@@ -17,16 +17,16 @@ import cv2
 from capture.control import NodeControl, leave, new_epoch
 from capture.frame import Counters, EndOfFrames, Frame
 from capture.rundir import RunDirectory
-from capture.sources.base import Source, StartClock, create
+from capture.sources.base import Source, create
 from capture.views import View, Views
 from capture.wire import FrameSender, RecordSender, encode_end, encode_frame
 from engine.arguments import config_of, rig_parser, run_dir_of
 from engine.config import CameraSection, SystemConfig
+from nodes.start import common_clock
 from rigpose.errors import ConfigError
 from rigpose.logs import log_to
 from rigpose.parent import end_with_parent
 from rigpose.program import run
-from rigpose.stamps import now_ns
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ class CameraNode:
         with self.control as control:
             try:
                 self._source.prepare()
-                clock = self._start_clock(control)
+                period_ns = round(1e9 / self._rate) if self._rate else 0
+                clock = common_clock(control, self._run_dir, period_ns)
                 if clock is None:
                     return 0
                 self._source.open(clock)
@@ -117,21 +118,6 @@ class CameraNode:
             finally:
                 self._source.close()
         return 0
-
-    def _start_clock(self, control: NodeControl) -> StartClock | None:
-        period = round(1e9 / self._rate) if self._rate else 0
-        if not control.supervised:
-            clock = self._run_dir.info.get("clock")
-            if clock is None:
-                return StartClock(now_ns(), period)
-            return StartClock(int(clock["start_ns"]), int(clock["period_ns"]) or period)
-        # Ready but silent: launch starts all cameras on one tick, when everything behind them stands.
-        control.state = "ready"
-        while not control.started.wait(0.05):
-            if control.stop_requested.is_set():
-                return None
-        assert control.start_ns is not None
-        return StartClock(control.start_ns, period)
 
     def _stop_when_told(self, control: NodeControl) -> None:
         control.stop_requested.wait()

@@ -6,26 +6,23 @@ import asyncio
 import logging
 import signal
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from capture.control import ControlServer, NodeReport
 from capture.rundir import RunDirectory
-from capture.wire import META, POSES, TRUTH, PoseSubscriber, RecordSender
 from engine.config import SystemConfig, write_config
+from nodes.diary import Diary
 from nodes.display import has_display
-from nodes.ledger import PoseTally, note_heard, summarise
-from nodes.mpjpe import TruthTally
-from nodes.recent import WINDOW_S, Recent
+from nodes.ledger import note_heard, summarise
+from nodes.listener import Listener
 from nodes.supervisor import Node, Supervisor
 from nodes.web_gate import LINK
-from rigpose import codec
-from rigpose.errors import ExitCode, ProtocolError
+from rigpose.errors import ExitCode
 from rigpose.extras import is_there
 from rigpose.files import write_json
-from rigpose.pose import from_message
 from rigpose.stamps import now_ns
 from rigpose.summary import Summary
 
@@ -35,8 +32,6 @@ TURN_S = 0.02
 STATUS_S = 1.0
 START_AHEAD_S = 0.3
 READY_S = 120.0
-LEDGER_MESSAGES = 10_000
-KEPT_MESSAGES = 1000
 ALL_ENDED_S = 5.0
 """What a live engine gets to end by itself when no camera is left; one that was started again behind their last
 words never hears them."""
@@ -78,28 +73,21 @@ class Run:
         self.config = config
         self.run_dir = run_dir
         self.outcome = Outcome()
-        self.tally = PoseTally()
-        self.truth_tally = TruthTally()
-        self._recent = Recent()
         self._seconds = seconds
         self._viewer = viewer
         self._say = say or (lambda _: None)
         self._config_file = run_dir.path / "config.yaml"
         write_config(config, self._config_file)
         self._server = ControlServer(run_dir.endpoint("control"), run_dir.session_id)
-        self._poses = PoseSubscriber(run_dir.endpoint("poses"), (POSES, META), hwm=LEDGER_MESSAGES)
         virtual = any(section.source.get("kind") == "virtual" for section in config.cameras.values())
         self._has_truth = config.truth and virtual
-        self._truths = PoseSubscriber(run_dir.endpoint("truth"), (TRUTH,), hwm=LEDGER_MESSAGES)
-        self._recorder = RecordSender(run_dir.endpoint("record")) if config.record.enabled else None
+        self._listener = Listener(run_dir, truth=self._has_truth)
+        self._diary = Diary(run_dir, self._server.epoch, recorded=config.record.enabled)
         self._supervisor = Supervisor(run_dir.path, config.restart, self._died, self._failed)
         self._current: dict[str, NodeReport] = {}
         self._ending = asyncio.Event()
         self._start_ns: int | None = None
         self._began = time.time()
-        self._rejected = 0
-        self._kept = 0
-        self._to_keep: deque[list[bytes]] = deque(maxlen=KEPT_MESSAGES)
         self._restarts: dict[str, int] = {}
 
     # ------------------------------------------------------------------ the order of things
@@ -125,10 +113,8 @@ class Run:
             self._turn()
             self._supervisor.kill_all()
             self._server.close()
-            self._poses.close()
-            self._truths.close()
-            if self._recorder is not None:
-                self._recorder.close()
+            self._listener.close()
+            self._diary.close()
         return self.outcome
 
     async def _start(self) -> None:
@@ -224,7 +210,9 @@ class Run:
                 if time.monotonic() >= next_status:
                     next_status = time.monotonic() + STATUS_S
                     self._write_status()
-                    self._keep_health()
+                    for node, report in self._current.items():
+                        if report.kind != "recorder":  # it keeps its own
+                            self._diary.health(node, report.counters)
                 await asyncio.sleep(TURN_S)
         except Exception as error:
             # Deaf, launch could neither account nor start anything: the run ends, and says why.
@@ -247,59 +235,18 @@ class Run:
                 if message.get("event") == LINK and isinstance(data, dict):
                     self._say(f"the rig in your browser: {data.get('url')}")
                     data = None  # Whoever has the link is let in, so it is kept nowhere.
-                self._event(str(message.get("event")), text, report.node, int(message["at_ns"]), data)
+                self._diary.event(str(message.get("event")), text, report.node, int(message["at_ns"]), data)
             elif kind == "heartbeat" and report.kind in CLOCKED and report.state == "ready" and self._start_ns:
                 self._server.start(report, self._start_ns)  # it came back: it joins at the current tick
-        while (received := self._poses.receive()) is not None:
-            topic, payload = received
-            try:
-                message = codec.unpack(payload)
-                if topic == POSES:
-                    pose_set = from_message(message)
-                    self.tally.add(pose_set, message["node_epoch"], message["seq"])
-                    self._recent.add(pose_set)
-                    if self._has_truth:
-                        self.truth_tally.pose(pose_set)
-                else:
-                    codec.check_header(message)
-                    self._engine_is_heard(message["node_epoch"])
-            except ProtocolError as error:
-                self._rejected += 1
-                log.warning("a pose message was refused: %s", error)
-        while (received := self._truths.receive()) is not None:
-            try:
-                self.truth_tally.truth(codec.unpack(received[1]))
-            except ProtocolError as error:
-                log.warning("a truth message was refused: %s", error)
-        self._hand_to_recorder()
+        for epoch in self._listener.hear():
+            self._engine_is_heard(epoch)
+        if "recorder" in self._current:
+            self._diary.hand_over()
 
     def _engine_is_heard(self, epoch: str) -> None:
         report = self._server.reports.get(epoch)
         if report is not None and report.state == "ready":
             self._server.start(report, now_ns())
-
-    def _event(self, name: str, text: str, source: str, at_ns: int, data: dict[str, Any] | None = None) -> None:
-        log.info("%s: %s", source, text or name)
-        self._keep(b"event", event=name, text=text, source=source, clock="monotonic", at_ns=at_ns, data=data or {})
-
-    def _keep(self, topic: bytes, **body: Any) -> None:
-        """Give something to the recorder, if there is one, as soon as it takes it."""
-        if self._recorder is not None:
-            header = codec.header(self.run_dir.session_id, "launch", self._server.epoch, self._kept)
-            self._kept += 1  # where too much waits and the oldest goes, the recorder sees the gap and counts it
-            self._to_keep.append([topic, codec.pack({**header, **body})])
-            self._hand_to_recorder()
-
-    def _hand_to_recorder(self) -> None:
-        while self._recorder is not None and self._to_keep and "recorder" in self._current:
-            if not self._recorder.send(self._to_keep[0]):
-                return
-            self._to_keep.popleft()
-
-    def _keep_health(self) -> None:
-        for node, report in self._current.items():
-            if report.kind != "recorder":  # it keeps its own
-                self._keep(b"health", about=node, counters=report.counters)
 
     def _died(self, node: Node, code: int, restart_in_s: float | None) -> None:
         report = self._current.pop(node.name, None)
@@ -307,7 +254,7 @@ class Run:
         then = "" if restart_in_s is None else f"; starting it again in {restart_in_s:.1f} s"
         if restart_in_s is not None:
             self._restarts[node.name] = self._restarts.get(node.name, 0) + 1
-        self._event("node_died", f"{node.name} died ({how}){then}", "launch", now_ns())
+        self._diary.event("node_died", f"{node.name} died ({how}){then}", "launch", now_ns())
         if report is not None:
             report.state = "died"
 
@@ -355,14 +302,12 @@ class Run:
                 "deaths": node.deaths,
                 "silent_s": None if report is None else max(0.0, (now_ns() - report.last_ns) / 1e9),
             }
-        now = now_ns()
-        recent = {**self._recent.result(now), "mpjpe_mm": self.truth_tally.recent_mm(now - round(WINDOW_S * 1e9))}
         return {
             "schema": 1,
             "session_id": self.run_dir.session_id,
             "name": self.config.name,
             "running_s": time.time() - self._began,
-            "recent": recent,
+            "recent": self._listener.recent(),
             "nodes": nodes,
             "summary": summary.model_dump(mode="json", by_alias=True),
         }
@@ -374,7 +319,7 @@ class Run:
             for name, node in self._supervisor.nodes.items()
         }
         return summarise(
-            self.tally,
+            self._listener.poses,
             self._server.reports.values(),
             self.config.owners,
             final=final,
@@ -382,7 +327,7 @@ class Run:
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self._began)),
             duration_s=time.time() - self._began,
             recording=self._recording(),
-            mpjpe_mm=self.truth_tally.result(),
+            mpjpe_mm=self._listener.truths.result(),
             nodes=nodes,
             notes=tuple(self.outcome.errors),
         )

@@ -6,9 +6,7 @@ never connects there, so poses are the same with and without this node.
 
 from __future__ import annotations
 
-import argparse
 import logging
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,7 +19,9 @@ from capture.sources.virtual import VirtualConfig
 from capture.virtual.scenario import load_scenario
 from capture.virtual.world import World
 from capture.wire import META, TRUTH, PosePublisher
-from engine.config import SystemConfig, load_system
+from engine.arguments import config_of, rig_parser, run_dir_of
+from engine.config import SystemConfig
+from nodes.start import common_clock
 from rigpose import codec
 from rigpose.errors import ConfigError
 from rigpose.logs import log_to
@@ -93,7 +93,7 @@ class TruthNode:
         publisher = PosePublisher(self._run_dir.endpoint("truth"))
         try:
             with self.control as control:
-                clock = self._start_clock(control)
+                clock = common_clock(control, self._run_dir, self._period_ns)
                 if clock is None:
                     return 0
                 control.running()
@@ -101,19 +101,6 @@ class TruthNode:
         finally:
             publisher.close()
         return 0
-
-    def _start_clock(self, control: NodeControl) -> StartClock | None:
-        if not control.supervised:
-            clock = self._run_dir.info.get("clock")
-            if clock is None:
-                return StartClock(now_ns(), self._period_ns)
-            return StartClock(int(clock["start_ns"]), int(clock["period_ns"]) or self._period_ns)
-        control.state = "ready"
-        while not control.started.wait(0.05):
-            if control.stop_requested.is_set():
-                return None
-        assert control.start_ns is not None
-        return StartClock(control.start_ns, self._period_ns)
 
     def _publish_all(self, publisher: PosePublisher, clock: StartClock) -> None:
         stop = self.control.stop_requested
@@ -170,20 +157,15 @@ class TruthNode:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nodes.truth",
-        description="Publish the true poses of a virtual rig.",
-        epilog="Example: python -m nodes.truth rig.yaml --run-dir /tmp/rig",
+    parser = rig_parser(
+        "python -m nodes.truth",
+        "Publish the true poses of a virtual rig.",
+        "python -m nodes.truth rig.yaml --run-dir /tmp/rig",
     )
-    parser.add_argument("config", type=Path, help="the rig's YAML file")
-    parser.add_argument("--run-dir", type=Path, help="the run directory; by default that of the running rig")
-    parser.add_argument("--data", type=Path, help="what ${data} in the file stands for")
-    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="a.b=c")
     parser.add_argument("--points2d", action="store_true", help="send the joints' true pixels as well")
-    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    config = load_system(options.config, data=options.data, assignments=options.assignments)
-    run_dir = RunDirectory.open(options.run_dir) if options.run_dir else RunDirectory.latest()
+    config = config_of(options)
+    run_dir = run_dir_of(options)
     log_to(run_dir.path, NODE, console=not options.supervised)
     cv2.setNumThreads(1)
     node = TruthNode(config, run_dir, supervised=options.supervised, points2d=options.points2d)

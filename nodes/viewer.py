@@ -19,6 +19,7 @@ from calib.rig import Rig
 from capture.control import NodeControl, new_epoch
 from capture.rundir import RunDirectory
 from capture.session import SessionReader
+from engine.arguments import run_parser
 from nodes import picture
 from nodes.canvas import DRAWING_LIBRARIES, Canvas, load_open3d
 from nodes.display import has_display
@@ -254,18 +255,16 @@ class Live:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nodes.viewer",
-        description="Show the poses of the running rig, or of a recorded session.",
-        epilog="Example: python -m nodes.viewer recordings/2026-03-01_140500_bench --png pose.png",
+    parser = run_parser(
+        "python -m nodes.viewer",
+        "Show the poses of the running rig, or of a recorded session.",
+        "python -m nodes.viewer recordings/2026-03-01_140500_bench --png pose.png",
     )
     parser.add_argument("session", type=Path, nargs="?", help="a recorded session; by default the running rig")
     parser.add_argument("--png", type=Path, help="draw one picture, without a display")
     parser.add_argument("--set-index", type=int, help="which frame set")
     parser.add_argument("--time", type=float, dest="time_s", help="which moment, in s from the start")
     parser.add_argument("--size", default=f"{SIZE[0]}x{SIZE[1]}", help="of the window or picture, WxH px")
-    parser.add_argument("--run-dir", type=Path, help="the run directory; by default that of the running rig")
-    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

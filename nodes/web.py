@@ -5,7 +5,6 @@ From another machine it is reached through a tunnel: ``ssh -L 8790:127.0.0.1:879
 
 from __future__ import annotations
 
-import argparse
 import logging
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from capture.control import NodeControl, leave, new_epoch
 from capture.rundir import RunDirectory
+from engine.arguments import run_parser
 from nodes.feed import Feed
 from nodes.scene import shown_share
 from nodes.status import read_status
@@ -210,14 +210,12 @@ def _port(text: str) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nodes.web",
-        description="Show the poses of the running rig in a browser on this machine.",
-        epilog="Example: python -m nodes.web --port 8790",
+    parser = run_parser(
+        "python -m nodes.web",
+        "Show the poses of the running rig in a browser on this machine.",
+        "python -m nodes.web --port 8790",
     )
-    parser.add_argument("--run-dir", type=Path, help="the run directory; by default that of the running rig")
     parser.add_argument("--port", help="of the page; by default a free one")
-    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     port = None if options.port is None else _port(options.port)
     if not options.supervised:
