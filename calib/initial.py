@@ -1,0 +1,377 @@
+"""First poses of all cameras and boards, from the two poses of a flat board in each view.
+
+For a pair of cameras every common moment proposes up to four relative poses (two of the board in each view). The true
+one is the same at all moments, the mirrored ones turn with the board: the proposal that most moments agree with wins,
+each counted by how sure it is. Pairs whose moments also agree with another pose are called contested, and are used
+last. The rig is then chained along the maximum-weight tree of pairs, and each moment's board is put where all cameras
+like it best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+
+from calib.camera import Camera
+from calib.covisibility import Covisibility, covisibility
+from calib.moments import Stance, adjoint, blocks_of, place
+from calib.sight import BoardPoses, Sight, rotations
+
+_PROPOSERS = 16
+_WITNESSES = 30
+_JURY = 8
+_FINALISTS = 10
+_AGREE = 40.0
+"""Squared distance in deviations (6 unknowns) at which a moment counts half: beyond any chance, as poses of a board are
+not normal far from their optimum."""
+_SURE = 100.0
+"""Where the second pose's chi-square exceeds the first one's by that much, noise cannot have exchanged them."""
+CONTESTED = 0.5
+"""A pair is contested when another relative pose has at least this share of the agreement that the best one has."""
+_ANOTHER_DEG = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """How camera ``b`` stands to camera ``a``.
+
+    Attributes:
+        a, b: Indices of the cameras.
+        R, t: From a's frame to b's.
+        agreement: Number of common moments that agree (softly counted).
+        shared: Number of common moments.
+        rival: The next best pose (R, t) that is another one, where there is one with any agreement.
+        rival_share: Its agreement over the best one's.
+    """
+
+    a: int
+    b: int
+    R: Float[np.ndarray, "3 3"]
+    t: Float[np.ndarray, " 3"]
+    agreement: float
+    shared: int
+    rival: tuple[np.ndarray, np.ndarray] | None
+    rival_share: float
+
+    @property
+    def contested(self) -> bool:
+        """Whether the moments agree nearly as well with another pose."""
+        return self.rival is not None and self.rival_share >= CONTESTED
+
+    def with_rival(self) -> Link:
+        """The link with the two poses exchanged."""
+        assert self.rival is not None
+        return replace(self, R=self.rival[0], t=self.rival[1], rival=(self.R, self.t))
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where everything is, roughly; the first camera's frame is the world.
+
+    Attributes:
+        stance: Of the cameras.
+        R, t: (F, ...) of the board, from board to world; NaN = unknown.
+        links: Of the tree that was chained.
+        graph: Of common views that agree.
+        cost: Mean bounded residual of all views, 0 (perfect) to 1 (none fits): to compare starts with.
+    """
+
+    stance: Stance
+    R: Float[np.ndarray, "F 3 3"]
+    t: Float[np.ndarray, "F 3"]
+    links: tuple[Link, ...]
+    graph: Covisibility
+    cost: float
+
+    @property
+    def poses(self) -> Float[np.ndarray, "F 6"]:
+        """(F, 6) rvec and t of the board; NaN = unknown."""
+        poses = np.full((len(self.R), 6), np.nan)
+        for f in np.flatnonzero(np.isfinite(self.t[:, 0])):
+            poses[f, :3] = cv2.Rodrigues(self.R[f])[0].ravel()
+        poses[:, 3:] = self.t
+        return poses
+
+    def cameras(self, cameras: Sequence[Camera]) -> tuple[Camera, ...]:
+        """The same cameras, standing where they were found to stand."""
+        return tuple(
+            replace(camera, rvec=cv2.Rodrigues(R)[0].ravel(), t=t)
+            for camera, R, t in zip(cameras, self.stance.R, self.stance.t, strict=True)
+        )
+
+
+def links_of(poses: BoardPoses, noise_px: Float[np.ndarray, " V"]) -> tuple[Link, ...]:
+    """The links of all pairs of cameras with common moments."""
+    covariance = _covariances(poses, noise_px)
+    plausible = _plausible(poses, noise_px)
+    n_views = len(noise_px)
+    links = []
+    for a in range(n_views):
+        for b in range(a + 1, n_views):
+            link = _link(poses, covariance, plausible, a, b)
+            if link is not None:
+                links.append(link)
+    return tuple(links)
+
+
+def graph_of(links: Sequence[Link], known: Bool[np.ndarray, "V F"], names: Sequence[str]) -> Covisibility:
+    """The graph of links: worth their agreement, and little where they are contested."""
+    weight = np.zeros((len(names), len(names)))
+    for link in links:
+        # Half a moment's agreement is chance.
+        if link.agreement > 0.5:
+            weight[link.a, link.b] = weight[link.b, link.a] = link.agreement * (1.02 - min(link.rival_share, 1.0))
+    return covisibility(known, names, weight)
+
+
+def start_from(
+    links: Sequence[Link],
+    graph: Covisibility,
+    poses: BoardPoses,
+    sight: Sight,
+    target_mm: Float[np.ndarray, "N 3"],
+    noise_px: Float[np.ndarray, " V"],
+) -> Start:
+    """Chain a connected graph and place the boards."""
+    by_pair = {(link.a, link.b): link for link in links}
+    n_views = len(noise_px)
+    R, t = np.tile(np.eye(3), (n_views, 1, 1)), np.zeros((n_views, 3))
+    used = []
+    for parent, child in graph.tree:
+        link = by_pair[min(parent, child), max(parent, child)]
+        used.append(link)
+        step_R, step_t = (link.R, link.t) if parent == link.a else (link.R.T, -link.R.T @ link.t)
+        R[child], t[child] = step_R @ R[parent], step_R @ t[parent] + step_t
+    # The first camera's frame is the world.
+    R0, t0 = R[0].copy(), t[0].copy()
+    R = R @ R0.T
+    t = t - R @ t0
+    stance = Stance(R, t)
+    board_R, board_t, cost = _boards(stance, poses, sight, target_mm, noise_px)
+    return Start(stance, board_R, board_t, tuple(used), graph, cost)
+
+
+def start(
+    sight: Sight, poses: BoardPoses, target_mm: Float[np.ndarray, "N 3"], names: Sequence[str]
+) -> tuple[Start | None, Covisibility, tuple[Link, ...]]:
+    """First poses of everything; ``None`` where the cameras do not hang together (the graph says what lacks)."""
+    noise = _noise(poses)
+    links = links_of(poses, noise)
+    graph = graph_of(links, poses.known, names)
+    if not graph.connected:
+        return None, graph, links
+    return start_from(links, graph, poses, sight, target_mm, noise), graph, links
+
+
+def _noise(poses: BoardPoses) -> np.ndarray:
+    """(V,) px; not below a tenth: no corner is found better, and data without noise would know no agreement."""
+    return np.maximum(np.nan_to_num(poses.noise_px(), nan=1.0), 0.1)
+
+
+def _covariances(poses: BoardPoses, noise_px: np.ndarray) -> np.ndarray:
+    """(V, F, 2, 6, 6) of each pose, in rad and mm."""
+    information = poses.information / (noise_px**2)[:, None, None, None, None]
+    diagonal = np.sqrt(np.maximum(np.einsum("...ii->...i", information), 1e-300))
+    known = poses.known[..., None, None, None]
+    unit = np.where(known, information / diagonal[..., :, None] / diagonal[..., None, :], np.eye(6))
+    inverse = np.linalg.inv(unit + 1e-9 * np.eye(6))
+    return np.where(known, inverse / diagonal[..., :, None] / diagonal[..., None, :], np.eye(6))
+
+
+def _plausible(poses: BoardPoses, noise_px: np.ndarray) -> np.ndarray:
+    """(V, F, 2) which of both poses may be the true one."""
+    gap = (poses.chi2[..., 1] - poses.chi2[..., 0]) / (noise_px**2)[:, None]
+    second = poses.two & (gap < _SURE)
+    return np.stack([poses.known, second], axis=-1)
+
+
+def _link(poses: BoardPoses, covariance: np.ndarray, plausible: np.ndarray, a: int, b: int) -> Link | None:
+    common = np.flatnonzero(poses.known[a] & poses.known[b])
+    if not len(common):
+        return None
+    # The surest moments propose and judge: many more would only cost time.
+    unsure = np.linalg.slogdet(covariance[a, common, 0])[1] + np.linalg.slogdet(covariance[b, common, 0])[1]
+    surest = common[np.argsort(unsure)]
+    proposers, witnesses = _spread(surest, _PROPOSERS), _spread(surest, _WITNESSES)
+    pair = _Pair(poses, covariance, plausible, a, b)
+    R, t = pair.proposals(proposers)
+    # A few moments tell most wrong proposals; the rest is judged by more.
+    if len(R) > _FINALISTS:
+        first = pair.agreement(R, t, _spread(surest, _JURY))
+        finalists = np.argsort(-first, kind="stable")[: _FINALISTS // 2]
+        turned = np.degrees(np.linalg.norm(R - R[finalists[0]], axis=(-2, -1)) / np.sqrt(2))
+        others = np.argsort(-np.where(turned > _ANOTHER_DEG, first, -1.0), kind="stable")[: _FINALISTS // 2]
+        chosen = np.unique(np.concatenate([finalists, others]))
+        R, t = R[chosen], t[chosen]
+    agreement = pair.agreement(R, t, witnesses)
+    best = int(agreement.argmax())
+    best_R, best_t = pair.averaged(R[best], t[best], witnesses)
+    turned = np.degrees(np.linalg.norm(R - best_R, axis=(-2, -1)) / np.sqrt(2))
+    other = np.where(turned > _ANOTHER_DEG, agreement, -1.0)
+    rival, share = None, 0.0
+    everyone = _spread(surest, len(surest))
+    support = float(pair.agreement(best_R[None], best_t[None], everyone)[0])
+    if other.max() > 0:
+        second = int(other.argmax())
+        rival = pair.averaged(R[second], t[second], witnesses)
+        against = float(pair.agreement(rival[0][None], rival[1][None], everyone)[0])
+        apart = np.degrees(np.linalg.norm(rival[0] - best_R) / np.sqrt(2))
+        rival, share = (rival, against / max(support, 1e-9)) if apart > _ANOTHER_DEG else (None, 0.0)
+    if rival is not None and share > 1:
+        return Link(a, b, *rival, support * share, len(common), (best_R, best_t), 1 / share)
+    return Link(a, b, best_R, best_t, support, len(common), rival, share)
+
+
+def _spread(ordered: np.ndarray, count: int) -> np.ndarray:
+    """The first half of ``count`` from the front, the rest spread over all."""
+    if len(ordered) <= count:
+        return ordered
+    front = ordered[: count // 2]
+    rest = ordered[count // 2 :]
+    return np.concatenate([front, rest[np.linspace(0, len(rest) - 1, count - len(front)).astype(int)]])
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    poses: BoardPoses
+    covariance: np.ndarray
+    plausible: np.ndarray
+    a: int
+    b: int
+
+    def proposals(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Relative poses from a to b (H, ...) that single moments propose."""
+        all_R, all_t = [], []
+        for i in range(2):
+            for j in range(2):
+                use = frames[self.plausible[self.a, frames, i] & self.plausible[self.b, frames, j]]
+                Ra, Rb = self.poses.R[self.a, use, i], self.poses.R[self.b, use, j]
+                R = Rb @ np.swapaxes(Ra, -1, -2)
+                all_R.append(R)
+                all_t.append(self.poses.t[self.b, use, j] - (R @ self.poses.t[self.a, use, i][..., None])[..., 0])
+        return np.concatenate(all_R), np.concatenate(all_t)
+
+    def _distance(self, R: np.ndarray, t: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of proposals (H, ...) at moments (F,), for the best of their combinations: the squared distance in deviations
+        (H, F), the motion (H, F, 6) that is left between the two views' boards, and its covariance (H, F, 6, 6).
+        """
+        through = adjoint(R, t)[:, None]
+        best = np.full((len(R), len(frames)), np.inf)
+        best_motion = np.zeros((*best.shape, 6))
+        best_covariance = np.tile(np.eye(6), (*best.shape, 1, 1))
+        for i in range(2):
+            use = self.plausible[self.a, frames, i]
+            if not use.any():
+                continue
+            at = frames[use]
+            moved_R = R[:, None] @ self.poses.R[self.a, at, i]
+            moved_t = (R[:, None] @ self.poses.t[self.a, at, i][..., None])[..., 0] + t[:, None]
+            moved_C = through @ self.covariance[self.a, at, i] @ np.swapaxes(through, -1, -2)
+            for j in range(2):
+                ok = self.plausible[self.b, at, j]
+                if not ok.any():
+                    continue
+                off_R = moved_R[:, ok] @ np.swapaxes(self.poses.R[self.b, at[ok], j], -1, -2)
+                off_t = moved_t[:, ok] - (off_R @ self.poses.t[self.b, at[ok], j][..., None])[..., 0]
+                motion = np.concatenate([_log(off_R), off_t], axis=-1)
+                covariance = moved_C[:, ok] + self.covariance[self.b, at[ok], j]
+                squared = (motion * _solved(covariance, motion)).sum(axis=-1)
+                where = np.flatnonzero(use)[ok]
+                nearer = squared < best[:, where]
+                h, f = np.nonzero(nearer)
+                best[h, where[f]] = squared[h, f]
+                best_motion[h, where[f]] = motion[h, f]
+                best_covariance[h, where[f]] = covariance[h, f]
+        return best, best_motion, best_covariance
+
+    def agreement(self, R: np.ndarray, t: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """(H,) how many moments agree with each proposal, softly counted."""
+        d2 = self._distance(R, t, frames)[0]
+        # What the lens model leaves adds to the noise: half of the moments of the best proposal agree by definition,
+        # within the median of a chi-square of six.
+        scale = max(float(np.median(d2, axis=-1).min()) / 5.35, 1.0)
+        scale = min(scale, 100.0)
+        return (_AGREE / (_AGREE + d2 / scale)).sum(axis=-1)
+
+    def averaged(self, R: np.ndarray, t: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The pose that the moments which agree with a proposal have in the mean."""
+        for _ in range(4):
+            d2, motion, covariance = (values[0] for values in self._distance(R[None], t[None], frames))
+            precision = _inverse(covariance)
+            d2 = np.where(np.isfinite(d2), d2, 1e12)
+            scale = min(max(float(np.median(d2)) / 5.35, 1.0), 100.0)
+            weight = (_AGREE / (_AGREE + d2 / scale)) ** 2
+            normal = np.einsum("f,fij->ij", weight, precision)
+            right = np.einsum("f,fij,fj->i", weight, precision, motion)
+            size = np.sqrt(np.diag(normal)) + 1e-300
+            step = -np.linalg.solve(normal / size[:, None] / size + 1e-9 * np.eye(6), right / size) / size
+            turn = rotations(step[:3])
+            R, t = turn @ R, turn @ t + step[3:]
+        return R, t
+
+
+def _log(R: np.ndarray) -> np.ndarray:
+    """(..., 3) Rodrigues vectors; near half a turn only their length is right, which is all that is needed."""
+    axis = np.stack([R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]], axis=-1)
+    sine = np.linalg.norm(axis, axis=-1) / 2
+    angle = np.arctan2(sine, (np.trace(R, axis1=-2, axis2=-1) - 1) / 2)
+    with np.errstate(all="ignore"):
+        factor = np.where(sine > 1e-9, angle / (2 * sine), 0.5)
+    w = axis * factor[..., None]
+    half = (sine <= 1e-9) & (angle > 1)
+    w[half] = (np.pi, 0, 0)
+    return w
+
+
+def _solved(covariance: np.ndarray, right: np.ndarray) -> np.ndarray:
+    size = np.sqrt(np.einsum("...ii->...i", covariance))
+    unit = covariance / size[..., :, None] / size[..., None, :] + 1e-9 * np.eye(6)
+    return np.linalg.solve(unit, (right / size)[..., None])[..., 0] / size
+
+
+def _inverse(covariance: np.ndarray) -> np.ndarray:
+    size = np.sqrt(np.einsum("...ii->...i", covariance))
+    unit = covariance / size[..., :, None] / size[..., None, :]
+    return np.linalg.inv(unit + 1e-9 * np.eye(6)) / size[..., :, None] / size[..., None, :]
+
+
+def _boards(
+    stance: Stance, poses: BoardPoses, sight: Sight, target_mm: np.ndarray, noise_px: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Board poses in the world: of all that single views propose the one that all views like best, refined."""
+    n_views, n_frames = poses.known.shape
+    back = np.swapaxes(stance.R, -1, -2)
+    # (C, F, ...): two proposals of each camera.
+    R = np.concatenate([back[:, None] @ poses.R[:, :, k] for k in range(2)])
+    t = np.concatenate([(back[:, None] @ (poses.t[:, :, k] - stance.t[:, None])[..., None])[..., 0] for k in range(2)])
+    some = np.linspace(0, len(target_mm) - 1, min(len(target_mm), 16)).astype(int)
+    partial = Sight(sight.xy[:, :, some], sight.px_per[:, :, some], sight.seen[:, :, some])
+    kept = poses.kept[:, :, some]
+    limit2 = (10.0 * noise_px[:, None]) ** 2
+    costs = np.full((len(R), n_frames), np.inf)
+    known = np.concatenate([poses.known, poses.known & poses.two])
+    for c in np.flatnonzero(known.any(axis=-1)):
+        use = known[c]
+        part = Sight(partial.xy[:, use], partial.px_per[:, use], partial.seen[:, use])
+        blocks = blocks_of(stance, R[c, use], t[c, use], part, kept[:, use], target_mm[some])
+        mean = blocks.chi2 / np.maximum(blocks.count, 1)
+        loss = np.where(blocks.count > 0, mean / (mean + limit2 * 10), 0.0)
+        costs[c, use] = loss.sum(axis=0)
+    best = costs.argmin(axis=0)
+    frames = np.flatnonzero(np.isfinite(costs.min(axis=0)))
+    out_R, out_t = np.full((n_frames, 3, 3), np.nan), np.full((n_frames, 3), np.nan)
+    if not len(frames):
+        return out_R, out_t, 1.0
+    part = Sight(sight.xy[:, frames], sight.px_per[:, frames], sight.seen[:, frames])
+    keep = poses.kept[:, frames]
+    R_best, t_best = R[best[frames], frames], t[best[frames], frames]
+    placed_R, placed_t, blocks = place(stance, R_best, t_best, part, keep, target_mm, steps=4)
+    out_R[frames], out_t[frames] = placed_R, placed_t
+    mean = blocks.chi2 / np.maximum(blocks.count, 1)
+    seen = blocks.count > 0
+    cost = float((mean / (mean + limit2 * 10))[seen].mean()) if seen.any() else 1.0
+    return out_R, out_t, cost
