@@ -218,7 +218,7 @@ def offsets(
         raise ConfigError("timing", "needs two cameras or more of different names", "give more recordings")
     start = _index(names, reference)
     step_s = float(np.median([signal.period_s for signal in signals]))
-    grid = _grid([signal.time_s for signal in signals], step_s)
+    grid = shared_grid([signal.time_s for signal in signals], step_s)
     tracks = [_filtered(_resampled(s.time_s, s.motion, grid, s.period_s), step_s) for s in signals]
     reach = int(np.ceil(max_offset_s / step_s))
     length = block_length(len(grid), step_s)
@@ -260,7 +260,8 @@ def draws(n_blocks: int, seed: int) -> np.ndarray:
     return np.concatenate([np.ones((1, n_blocks)), drawn])
 
 
-def _grid(times: Sequence[np.ndarray], step_s: float) -> np.ndarray:
+def shared_grid(times: Sequence[np.ndarray], step_s: float) -> np.ndarray:
+    """Evenly spaced times over all recordings."""
     first, last = min(t[0] for t in times), max(t[-1] for t in times)
     # On the samples of the first camera, so that what is sampled alike is not interpolated.
     before = int(np.floor((times[0][0] - first) / step_s + 1e-6))
