@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -16,6 +16,8 @@ Level = Literal["note", "suspect", "bad"]
 
 _WORST_FIRST: tuple[Level, ...] = ("bad", "suspect", "note")
 
+FLOOR = "floor"
+"""What ``metadata.world`` says once z is up and zero on the floor."""
 SAME_PLACE = 1e-4
 """Camera centres nearer than this share of the working distance are one place."""
 
@@ -56,11 +58,37 @@ def judge(rig: Rig) -> Verdict:
     """Look for what cannot be, or can hardly be, in a rig; needs neither pictures nor points."""
     findings = [finding for camera in rig.cameras for finding in _camera(camera)]
     findings += [*_places(rig), *_directions(rig), *_distances(rig), *_metadata(rig)]
-    levels = {finding.level for finding in findings}
-    verdict: Literal["good", "suspect", "bad"] = (
-        "bad" if "bad" in levels else "suspect" if "suspect" in levels else "good"
-    )
-    return Verdict(verdict, tuple(sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.level))))
+    if rig.metadata.get("world") == FLOOR:
+        findings += below_floor(rig)
+    return verdict_of(findings)
+
+
+def verdict_of(findings: Iterable[Finding]) -> Verdict:
+    """The verdict that findings come to, and they, the worst first."""
+    findings = tuple(sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.level)))
+    worst = findings[0].level if findings else "note"
+    return Verdict("good" if worst == "note" else worst, findings)
+
+
+def below_floor(rig: Rig) -> tuple[Finding, ...]:
+    """Cameras under the plane z = 0 of a rig whose world is said to stand on the floor.
+
+    Where the metadata say ``transparent_floor = true``, some may (not all).
+    """
+    heights = {camera.name: float(camera.center_mm[2]) for camera in rig.cameras}
+    below = tuple(name for name, height in heights.items() if height < 0)
+    if not below:
+        return ()
+    lowest = min(heights.values())
+    if len(below) == len(rig):
+        what = f"all cameras stand below the floor (down to {lowest:.0f} mm): the world is upside down"
+        remedy = "was the board upside down, or its pose mirrored? set the origin again: rigpose calibrate origin"
+        return (Finding("bad", (), what, remedy),)
+    if rig.metadata.get("transparent_floor") is True:
+        return ()
+    what = f"below the floor (z = {lowest:.0f} mm)" if len(below) == 1 else f"below the floor (down to {lowest:.0f} mm)"
+    remedy = "set the origin again; if they look through the floor, write transparent_floor = true under [metadata]"
+    return (Finding("bad", below, what, remedy),)
 
 
 def _camera(camera: Camera) -> Iterator[Finding]:
@@ -109,7 +137,8 @@ def _principal_point(camera: Camera, size: np.ndarray) -> Iterator[Finding]:
     swapped = np.abs(point - middle[::-1]) / (2 * middle[::-1])
     name = (camera.name,)
     at = f"principal point ({camera.K[0, 2]:.0f}, {camera.K[1, 2]:.0f}) in {camera.size[0]}x{camera.size[1]}"
-    if off.max() > 0.1 and swapped.max() < 0.05:
+    # Lenses are off by a few percent: one that is far off, and hardly off once x and y are exchanged, was swapped.
+    if off.max() > 0.08 and swapped.max() < min(0.1, 0.55 * off.max()):
         yield Finding("bad", name, f"{at}: x and y are swapped", "swap cx and cy, or width and height")
     elif ((point < 0) | (point > 2 * middle)).any():
         yield Finding("bad", name, f"{at} lies outside", "is K for another picture size or region? calibrate")
