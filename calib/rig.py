@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import struct
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from calib import formats, lens
 from calib.camera import Camera
 from calib.formats import rigpose_toml
+from calib.formats.text import read_toml
 from rigpose.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -201,32 +202,43 @@ def _without_skew(camera: Camera) -> Camera:
 
 
 def read_rig(path: str | Path, units: str | None = None) -> Rig:
-    """The rig in a TOML file: ours, anipose's, Pose2Sim's or caliscope's.
+    """The rig in a file or folder of any format that rigpose knows (`calib.convert` tells more about it).
 
     Args:
-        path: The file.
+        path: Our TOML, or a foreign file or folder (`calib.formats`).
         units: mm, cm or m where the file does not say it (only ours and edited ones do).
 
     Raises:
-        ConfigError: The file is missing, is not TOML or no camera file, lacks units, or describes a
-            camera that cannot be.
+        ConfigError: It is missing, is no camera file, lacks units, or describes a camera that cannot be.
     """
     path = Path(path)
+    if path.suffix.lower() != ".toml" and path.exists():
+        from calib.convert import read_any  # here, for it needs this module
+
+        imported = read_any(path, units=units)
+        for note in imported.notes:
+            _log.info("%s: %s", path, note)
+        return imported.rig
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(path, "no such rig file", "check the path") from None
-    except OSError as error:
-        raise ConfigError(path, f"cannot be read: {error.strerror}", "give a rig file that you may read") from None
-    except UnicodeDecodeError:
-        raise ConfigError(path, "is not text", "give a rigpose, anipose, Pose2Sim or caliscope TOML") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(path, f"is not TOML: {error}", "mend that line") from None
+        document = read_toml(path)
+    except ConfigError as error:
+        if error.what == "no such file":
+            raise ConfigError(path, "no such rig file", "check the path") from None
+        raise
     reader = formats.reader_of(document)
     if reader is None:
         raise ConfigError(
             path, "holds no cameras that rigpose can read", "give a rigpose, anipose, Pose2Sim or caliscope TOML"
         )
+    return rig_of_document(document, reader, units, path)
+
+
+def rig_of_document(document: dict[str, Any], reader: ModuleType, units: str | None, path: Path) -> Rig:
+    """The rig in a parsed TOML document.
+
+    Raises:
+        ConfigError: It lacks units, or describes a camera that cannot be.
+    """
     cameras, metadata = reader.read(document, units, str(path))
     try:
         rig = Rig(cameras, metadata)

@@ -1,25 +1,36 @@
-"""Caliscope's camera_array.toml: ``[cameras.0]`` tables, rotation as a matrix, metres."""
+"""Caliscope's camera_array.toml: ``[cameras.0]`` tables, rotation as a matrix or a vector, metres.
+
+Its predecessor's config.toml has the same tables as ``[cam_0]`` with a ``cam_id``. ``rotation_count``
+turns pictures for caliscope's screen and trackers only: its cameras belong to the video as it is.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from calib.camera import Camera
-from calib.formats import tables
+from calib.formats import holding, tables
+from calib.formats.rotations import rotation_of
 from rigpose.errors import ConfigError
 
 NAME = "caliscope"
+TITLE = "caliscope"
+HOLDS = holding.Holds(title=TITLE, dist=(5, 8, 12, 14), unit="m", fisheye=True, says_unit=False, names=False)
+
+
+def _tables(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = document.get("cameras")
+    if isinstance(found, dict):
+        inner = {key: t for key, t in found.items() if isinstance(t, dict)}
+        return inner if inner and all("matrix" in t or "size" in t for t in inner.values()) else {}
+    old = {key: t for key, t in document.items() if isinstance(t, dict) and "cam_id" in t and "matrix" in t}
+    return {str(t["cam_id"]): t for t in old.values()}
 
 
 def matches(document: dict[str, Any]) -> bool:
-    """A ``cameras`` table of camera tables."""
-    found = document.get("cameras")
-    return (
-        isinstance(found, dict) and bool(found) and all(isinstance(t, dict) and "matrix" in t for t in found.values())
-    )
+    """A ``cameras`` table of camera tables, or the older layout's."""
+    return any("matrix" in table for table in _tables(document).values())
 
 
 def read(document: dict[str, Any], units: str | None, where: str) -> tuple[tuple[Camera, ...], dict[str, Any]]:
@@ -28,19 +39,38 @@ def read(document: dict[str, Any], units: str | None, where: str) -> tuple[tuple
         document, units, where, "; it looks like caliscope's format, which is in metres: --units m"
     )
     cameras = []
-    for key, table in document["cameras"].items():
+    for key, table in _tables(document).items():
         place = f"{where}, [cameras.{key}]"
         if table.get("ignore"):
             continue
-        if table.get("rotation_count", 0) % 4:
-            raise ConfigError(
-                place, "its pictures are turned by quarters, which is not read yet", "turn the video and calibrate"
-            )
-        rotation = table.get("rotation")
-        if rotation is None:
+        if table.get("rotation") is None or table.get("translation") is None or "matrix" not in table:
             raise ConfigError(place, "has no rotation: the camera was not placed", "set ignore = true or calibrate it")
-        matrix = np.array(rotation, dtype=np.float64)
-        if matrix.shape == (3, 3):
-            table = {**table, "rotation": cv2.Rodrigues(matrix)[0].ravel()}
+        table = {**table, "rotation": rotation_of(table["rotation"], place, "rotation")}
         cameras.append(tables.read_camera(f"cameras.{key}", {"name": f"cam_{key}", **table}, mm, where))
     return tuple(cameras), {}
+
+
+def quarters(document: dict[str, Any]) -> dict[str, int]:
+    """Clockwise quarters by which caliscope shows each camera's pictures, by camera name."""
+    found = {str(t.get("name", f"cam_{k}")): t.get("rotation_count", 0) for k, t in _tables(document).items()}
+    return {name: count % 4 for name, count in found.items() if isinstance(count, int) and count % 4}
+
+
+def write_path(cameras: tuple[Camera, ...], metadata: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """A camera_array.toml in metres.
+
+    Raises:
+        ConfigError: The file exists, or a lens does not fit.
+    """
+    inner: dict[str, Any] = {}
+    for index, camera in enumerate(cameras):
+        table = tables.table_of(camera, holding.coefficients(camera, HOLDS), camera.t / 1000)
+        del table["name"]
+        rest = {"cam_id": index, "rotation_count": 0, "ignore": False, "fisheye": camera.fisheye}
+        inner[str(index)] = table | rest
+    holding.write_new(path, tables.toml_text({"cameras": inner}, path))
+    if [camera.name for camera in cameras] == [f"cam_{i}" for i in range(len(cameras))]:
+        from dataclasses import replace
+
+        return holding.dropped(cameras, metadata, replace(HOLDS, names=True))
+    return holding.dropped(cameras, metadata, HOLDS)

@@ -6,12 +6,15 @@ given all the same.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from calib.camera import Camera
-from calib.formats import anipose, tables
+from calib.formats import anipose, holding, tables
 
 NAME = "pose2sim"
+TITLE = "Pose2Sim"
+HOLDS = holding.Holds(title=TITLE, dist=(4,), unit="m", says_unit=False)
 
 
 def matches(document: dict[str, Any]) -> bool:
@@ -30,3 +33,18 @@ def read(document: dict[str, Any], units: str | None, where: str) -> tuple[tuple
     found = tables.camera_tables(document)
     cameras = tuple(tables.read_camera(key, table, mm, where) for key, table in found.items())
     return cameras, dict(document.get("metadata", {}))
+
+
+def write_path(cameras: tuple[Camera, ...], metadata: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """A Calib.toml in metres.
+
+    Raises:
+        ConfigError: The file exists, or a lens does not fit.
+    """
+    document: dict[str, Any] = {}
+    for camera in cameras:
+        table = tables.table_of(camera, holding.coefficients(camera, HOLDS), camera.t / 1000)
+        document[camera.name] = table | {"size": [float(n) for n in camera.size], "fisheye": False}
+    document["metadata"] = {"adjusted": False, "error": 0.0}
+    holding.write_new(path, tables.toml_text(document, path))
+    return holding.dropped(cameras, {k: v for k, v in metadata.items() if k not in ("error", "adjusted")}, HOLDS)

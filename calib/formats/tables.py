@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,29 @@ def read_camera(key: str, table: dict[str, Any], mm: float, where: str, **more: 
         if error.where.startswith(where):
             raise
         raise ConfigError(where, error.what, error.remedy) from None
+
+
+def table_of(camera: Camera, dist: np.ndarray, t: np.ndarray) -> dict[str, Any]:
+    """A camera as the table that anipose and its kin have; every number with all its digits."""
+    return {
+        "name": camera.name,
+        "size": list(camera.size),
+        "matrix": camera.K.tolist(),
+        "distortions": dist.tolist(),
+        "rotation": camera.rvec.tolist(),
+        "translation": t.tolist(),
+    }
+
+
+def toml_text(document: dict[str, Any], path: Path) -> str:
+    """A document as TOML.
+
+    Raises:
+        ConfigError: It holds what TOML cannot.
+    """
+    import tomli_w  # here, for a training machine has a rig and never writes one
+
+    try:
+        return tomli_w.dumps(document)
+    except TypeError as error:
+        raise ConfigError(path, f"cannot be written as TOML: {error}") from None

@@ -1,0 +1,142 @@
+"""Foreign pickles without their danger: nothing in them is imported, called or handed to numpy's own loaders.
+
+What a pickle says about numpy arrays is caught by stand-ins below and made into arrays from checked
+shapes, types and bytes. Dicts, lists, texts and numbers need nothing else; whatever else a pickle
+wants is an error.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calib.formats.text import read_bytes
+from rigpose.errors import ConfigError
+
+_PLAIN = re.compile(r"[|<>=]?([biuf][1248]|[SU]\d{1,4})")
+_MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
+
+
+class _Type:
+    """In the place of numpy.dtype: a plain type of numbers or text, its byte order set afterwards."""
+
+    def __init__(self, code: Any = None, align: Any = False, copy: Any = False) -> None:
+        code = code.decode("ascii") if isinstance(code, bytes) else code
+        if not isinstance(code, str) or not _PLAIN.fullmatch(code):
+            raise pickle.UnpicklingError(f"an array of type {code!r}")
+        self.code = code.lstrip("|<>=")
+        self.order = "="
+
+    def __setstate__(self, state: tuple) -> None:
+        order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
+        if order not in ("|", "<", ">", "=") or any(part is not None for part in state[2:5]):
+            raise pickle.UnpicklingError("an array of records")
+        self.order = order
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(("<" if self.order == "|" else self.order) + self.code)
+
+
+class _Array:
+    """In the place of numpy.ndarray: filled by ``__setstate__``, taken out by `_opened`."""
+
+    def __init__(self, *ignored: Any) -> None:
+        self.value: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple) -> None:
+        shape, kind, fortran, data = state[-4:]
+        self.value = _filled(data, kind, shape, "F" if fortran else "C")
+
+
+def _filled(data: Any, kind: Any, shape: Any, order: str) -> np.ndarray:
+    if not isinstance(kind, _Type) or not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape):
+        raise pickle.UnpicklingError("an array that is none")
+    raw = data.encode("latin-1") if isinstance(data, str) else data
+    if not isinstance(raw, bytes | bytearray) or min(shape, default=0) < 0 or order not in ("C", "F"):
+        raise pickle.UnpicklingError("an array of objects")
+    if len(raw) != math.prod(shape) * kind.dtype.itemsize:
+        raise pickle.UnpicklingError("an array whose bytes do not fill its shape")
+    return np.frombuffer(raw, kind.dtype).reshape(shape, order=order).copy()  # type: ignore[call-overload]
+
+
+def _reconstruct(kind: Any, shape: Any, letter: Any) -> _Array:
+    return _Array()
+
+
+def _frombuffer(data: Any, kind: Any, shape: Any, order: str) -> _Array:
+    array = _Array()
+    array.value = _filled(bytes(data), kind, shape, order)
+    return array
+
+
+def _scalar(kind: Any, data: Any = None) -> Any:
+    return _filled(data, kind, (), "C")[()]
+
+
+def _encode(data: str, encoding: str = "latin1") -> bytes:
+    if encoding.replace("-", "").lower() not in ("latin1", "iso88591"):
+        raise pickle.UnpicklingError("bytes in another encoding")
+    return data.encode("latin-1")
+
+
+_NUMPY = {
+    "ndarray": _Array,
+    "dtype": _Type,
+    "_reconstruct": _reconstruct,
+    "scalar": _scalar,
+    "_frombuffer": _frombuffer,
+}
+_MADE: dict[tuple[str, str], Any] = {(module, name): made for module in _MODULES for name, made in _NUMPY.items()}
+_MADE["_codecs", "encode"] = _encode
+_MADE["collections", "OrderedDict"] = dict
+
+
+class _Restricted(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _MADE[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it wants {module}.{name}") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("it refers to something outside")
+
+
+def _opened(value: Any, depth: int = 0) -> Any:
+    if depth > 20:
+        raise pickle.UnpicklingError("it is nested too deep")
+    if isinstance(value, _Array):
+        if value.value is None:
+            raise pickle.UnpicklingError("an array without content")
+        return value.value
+    if isinstance(value, dict):
+        return {key: _opened(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_opened(item, depth + 1) for item in value]
+    if isinstance(value, str | bytes | int | float | np.generic) or value is None:
+        return value
+    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
+
+
+def load(path: Path) -> Any:
+    """The value in a pickle of dicts, lists, texts, numbers and numpy arrays of numbers.
+
+    Raises:
+        ConfigError: It wants anything else, or is no pickle.
+    """
+    data = read_bytes(path)
+    try:
+        # Python 2 wrote bytes where there is text now; latin-1 keeps numpy's.
+        return _opened(_Restricted(io.BytesIO(data), encoding="latin1").load())
+    except pickle.UnpicklingError as error:
+        what = f"is a pickle that is not read: {error}"
+        raise ConfigError(path, what, "only dicts, lists, numbers and arrays are safe to read") from None
+    except Exception as error:  # a broken pickle may raise anything
+        raise ConfigError(path, f"is no pickle that can be read: {type(error).__name__}", "check the file") from None
