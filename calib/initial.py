@@ -256,7 +256,9 @@ class _Pair:
         return np.concatenate(all_R), np.concatenate(all_t)
 
     def _distance(self, R: np.ndarray, t: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of proposals (H, ...) at moments (F,), for the best of their combinations: the squared distance in deviations
+        """What is left between both views of each moment, for the best combination of their poses.
+
+        For proposals (H, ...) at moments (F,): the squared distance in deviations
         (H, F), the motion (H, F, 6) that is left between the two views' boards, and its covariance (H, F, 6, 6).
         """
         through = adjoint(R, t)[:, None]

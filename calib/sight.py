@@ -376,7 +376,9 @@ def _refined(
     going = np.arange(len(R))
     for _ in range(_STEPS):
         diagonal = np.einsum("...ii->...i", normal[going])
-        damped = normal[going] + (damping[going][..., None] * diagonal + 1e-12)[..., None] * eye
+        # A trace of the largest keeps views that do not fix all six solvable.
+        damped = normal[going] + damping[going][..., None, None] * diagonal[..., None] * eye
+        damped += (1e-12 * diagonal.max(axis=-1) + 1e-30)[..., None, None] * eye
         step = np.linalg.solve(damped, right[going][..., None])[..., 0]
         step = np.where(np.isfinite(step), step, 0.0)
         turn = rotations(np.clip(step[..., :3], -1, 1))
