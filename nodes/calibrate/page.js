@@ -133,9 +133,9 @@
       bgcolor: "rgba(255,255,255,0.75)" }));
     const axis3 = (title) => ({ title: { text: title }, backgroundcolor: "#f7f9fb", gridcolor: "#dfe4ea", showbackground: true,
                                 zerolinecolor: "#b8c0c9", tickfont: { size: 11 } });
-    const place = plot(page, 600, traces, {
+    const place = plot(page, 620, traces, {
       margin: { l: 0, r: 0, t: 0, b: 0 }, legend: { x: 0.01, y: 0.98 },
-      scene: { annotations: labels, aspectmode: "data", dragmode: "orbit", camera: { up: view.up, eye: view.eye, center: { x: 0, y: 0, z: 0 } },
+      scene: { annotations: labels, aspectmode: "data", dragmode: "orbit", camera: { up: view.up, eye: view.eye, center: view.middle },
                xaxis: axis3("x, mm"), yaxis: axis3("y, mm"), zaxis: axis3("z, mm") },
     });
     place.id = "rig";
@@ -219,17 +219,17 @@
       const second = make("div", { class: "card" },
         make("h3", {}, `${camera.name}: residuals, ${factor} times enlarged`,
           make("span", { class: "soft", style: "font-weight:400" },
-            rejected.length ? `; ${rejected.length} rejected points as red crosses` : "")));
+            rejected.length ? `; red: ${rejected.length} rejected` : "")));
       grid.append(second);
       const traces = [
-        { type: "scattergl", mode: "lines", x: xs, y: ys, line: { color: colour(v), width: 1 }, hoverinfo: "skip",
+        { type: "scatter", mode: "lines", x: xs, y: ys, line: { color: colour(v), width: 1 }, hoverinfo: "skip",
           showlegend: false },
-        { type: "scattergl", mode: "markers", x: used.map((i) => residuals.px[i][0]), y: used.map((i) => residuals.px[i][1]),
+        { type: "scatter", mode: "markers", x: used.map((i) => residuals.px[i][0]), y: used.map((i) => residuals.px[i][1]),
           marker: { size: 3, color: colour(v) }, name: "used",
           text: used.map((i) => `moment ${residuals.frame[i]}, point ${residuals.point[i]}<br>`
             + `${Math.hypot(...residuals.residual_px[i]).toFixed(2)} px`), hovertemplate: "%{text}<extra></extra>",
           showlegend: rejected.length > 0 }];
-      if (rejected.length) traces.push({ type: "scattergl", mode: "markers", name: "rejected",
+      if (rejected.length) traces.push({ type: "scatter", mode: "markers", name: "rejected",
         x: rejected.map((i) => residuals.px[i][0]), y: rejected.map((i) => residuals.px[i][1]),
         marker: { size: 8, symbol: "x-thin-open", color: "#b3261e", line: { width: 1.5 } },
         text: rejected.map((i) => `moment ${residuals.frame[i]}, point ${residuals.point[i]}<br>`

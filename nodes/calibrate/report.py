@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ MEANING = {
     "unverified": "Nothing speaks against it, but nothing that was not fitted speaks for it either.",
     "bad": "Do not use it: poses made with it would be wrong.",
 }
-MOST_RESIDUALS = 24_000
+MOST_RESIDUALS = 12_000
 """Points that a page draws; more make it slow and show nothing new."""
 MOST_BOARDS = 40
 
@@ -114,7 +115,8 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         raise RigposeError(path, f"cannot be written: {error.strerror}", "choose another place") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def page_data(outcome: Outcome, context: Context) -> dict[str, Any]:
@@ -206,6 +208,8 @@ def scene_of(rig: Rig, board_poses: np.ndarray | None, board: Board | None) -> d
         "up": dict(zip("xyz", np.round(up, 6).tolist(), strict=True)),
         "up_note": note,
         "eye": dict(zip("xyz", np.round(_eye(rig, up, every), 4).tolist(), strict=True)),
+        # A little below the middle of the box, whose axes' titles hang out of it.
+        "middle": dict(zip("xyz", np.round(-0.12 * up, 4).tolist(), strict=True)),
         "cameras": cameras,
         "boards": _rounded(outlines),
     }
@@ -267,4 +271,4 @@ def _eye(rig: Rig, up: np.ndarray, points: np.ndarray) -> np.ndarray:
     flat = flat / length if length > 1e-6 else np.cross(up, [1.0, 0.0, 0.0] if abs(up[0]) < 0.9 else [0.0, 1.0, 0.0])
     side = np.cross(up, flat)
     eye = flat + 0.6 * side + 0.75 * up
-    return 2.0 * eye / np.linalg.norm(eye)
+    return 2.1 * eye / np.linalg.norm(eye)
