@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from calib.boards import Board, known_dictionary
+from calib.boards import WORDS, Board, known_dictionary
 from rigpose.config import CONFIG_VERSION, read_yaml, validate
 from rigpose.errors import ConfigError
 
 FORMS = {
-    "charuco": "charuco:COLUMNSxROWS:SQUARE_MM:MARKER_MM:DICTIONARY[:legacy][:inverted]",
+    "charuco": "charuco:COLUMNSxROWS:SQUARE_MM:MARKER_MM:DICTIONARY[:legacy][:inverted][:two-sided]",
     "chessboard": "chessboard:COLUMNSxROWS:SQUARE_MM with the numbers of inner corners",
-    "aprilgrid": "aprilgrid:COLUMNSxROWS:TAG_MM:GAP_SHARE[:DICTIONARY][:plain][:inverted]",
+    "aprilgrid": "aprilgrid:COLUMNSxROWS:TAG_MM:GAP_SHARE[:DICTIONARY][:plain][:inverted][:two-sided]",
 }
 """How each kind of board is written as a short text."""
 _REMEDY = "write it as in charuco:4x5:54:40.5:4X4_1000, chessboard:9x6:30 or aprilgrid:6x6:40:0.3, or give a file"
@@ -63,8 +63,8 @@ def _from_text(text: str) -> Board:
             raise ConfigError(where, f"lacks {name}", remedy)
         values[name] = parts.pop(0) if name == "dictionary" else _number(parts.pop(0), name, where)
     for word in parts:
-        if word.lower() in ("legacy", "inverted"):
-            values[word.lower()] = True
+        if word.lower() in WORDS:
+            values[word.lower().replace("-", "_")] = True
         elif word.lower() in ("plain", "kalibr") and kind == "aprilgrid":
             values["layout"] = word.lower()
         elif re.fullmatch(r"first=\d+", word.lower()):

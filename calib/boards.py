@@ -16,6 +16,9 @@ from pydantic import Field, field_validator, model_validator
 
 from rigpose.config import Config
 
+WORDS = ("legacy", "inverted", "two-sided")
+"""What may stand at the end of a board's text."""
+
 Kind = Literal["chessboard", "charuco", "aprilgrid"]
 Layout = Literal["kalibr", "plain"]
 
@@ -66,6 +69,8 @@ class Board(Config):
         dictionary: Of the markers, as in `DICTIONARIES`; empty for a chessboard.
         legacy: A ChArUco board with an even number of rows as OpenCV drew it before 4.6: its first square is white.
         inverted: Black and white are exchanged.
+        two_sided: The back carries the same print mirrored, point on point: seen from behind, the picture is that of
+            a mirrored board. Without this, a mirrored picture holds no board.
         first_id: Number of the first marker.
         layout: Of an aprilgrid. ``kalibr``: tags numbered from the bottom left, border of two bits, black squares
             between the tags. ``plain``: numbered from the top left, border of one bit, nothing between
@@ -80,6 +85,7 @@ class Board(Config):
     dictionary: str = ""
     legacy: bool = False
     inverted: bool = False
+    two_sided: bool = False
     first_id: int = Field(default=0, ge=0)
     layout: Layout = "kalibr"
 
@@ -113,8 +119,8 @@ class Board(Config):
         if self.kind == "chessboard":
             if self.marker_mm or self.dictionary or self.first_id:
                 raise ValueError("a chessboard has no markers (a board with markers is a charuco)")
-            if self.inverted or self.legacy:
-                raise ValueError("a chessboard is neither inverted nor legacy: leave that away")
+            if self.inverted or self.legacy or self.two_sided:
+                raise ValueError("a chessboard is neither inverted, legacy nor two-sided: leave that away")
             return self
         if not self.dictionary:
             raise ValueError("a charuco needs the dictionary of its markers (as in 4X4_1000)")
@@ -231,7 +237,7 @@ class Board(Config):
             parts += [number_text(self.marker_mm), number_text(self.gap)]
             parts += [] if self.dictionary == "APRILTAG_36h11" else [self.dictionary]
             parts += [] if self.layout == "kalibr" else [self.layout]
-        parts += [word for word in ("legacy", "inverted") if getattr(self, word)]
+        parts += [word for word in WORDS if getattr(self, word.replace("-", "_"))]
         return ":".join(parts + ([f"first={self.first_id}"] if self.first_id else []))
 
     def __str__(self) -> str:

@@ -78,6 +78,8 @@ def contrast(
 def sample(gray: np.ndarray, px: Float[np.ndarray, "... 2"]) -> Float[np.ndarray, ...]:
     """Grey levels between pixels; outside the picture those of its rim."""
     flat = np.ascontiguousarray(px.reshape(-1, 2), dtype=np.float32)
+    if not len(flat):
+        return np.zeros(px.shape[:-1])
     # remap takes no more than 32767 rows or columns.
     rows = [
         cv2.remap(gray, part[None, :, 0], part[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
@@ -144,11 +146,11 @@ def local_maps(
     middle = px[nearest].mean(axis=1, keepdims=True)
     size = np.maximum(np.abs(px[nearest] - middle).max(axis=(1, 2), keepdims=True), 1e-9)
     target = (px[nearest] - middle) / size
-    rows = np.zeros((len(places), count, 2, 8))
-    rows[..., 0, 0:2] = rows[..., 1, 3:5] = source
-    rows[..., 0, 2] = rows[..., 1, 5] = 1
-    rows[..., 6:8] = -target[..., None] * source[..., None, :]
-    rows = rows.reshape(len(places), 2 * count, 8)
+    equations = np.zeros((len(places), count, 2, 8))
+    equations[..., 0, 0:2] = equations[..., 1, 3:5] = source
+    equations[..., 0, 2] = equations[..., 1, 5] = 1
+    equations[..., 6:8] = -target[..., None] * source[..., None, :]
+    rows = equations.reshape(len(places), 2 * count, 8)
     gram = np.swapaxes(rows, -1, -2) @ rows
     # Places whose known points lie in one line have no map.
     spread = np.linalg.eigvalsh(np.swapaxes(source, -1, -2) @ source)[:, 0] / count

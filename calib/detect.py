@@ -61,12 +61,22 @@ def detect(picture: np.ndarray, board: Board) -> Detection | None:
     gray = grey(picture)
     if board.inverted:
         gray = cv2.bitwise_not(gray)
-    find = detect_chessboard.find if board.kind == "chessboard" else detect_markers.find
-    ids, px = find(gray, board)
-    if len(ids) < MIN_POINTS or _in_one_line(board.points_mm[ids]):
+    ids, px = _find(gray, board)
+    if not len(ids) and board.two_sided:
+        ids, px = _find(np.ascontiguousarray(gray[:, ::-1]), board)
+        px = np.stack([gray.shape[1] - 1 - px[:, 0], px[:, 1]], axis=-1)
+    if not len(ids):
         return None
     order = np.argsort(ids)
     return Detection(ids[order], px[order].astype(np.float64))
+
+
+def _find(gray: np.ndarray, board: Board) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 2"]]:
+    find = detect_chessboard.find if board.kind == "chessboard" else detect_markers.find
+    ids, px = find(gray, board)
+    if len(ids) < MIN_POINTS or _in_one_line(board.points_mm[ids]):
+        return ids[:0], px[:0]
+    return ids, px
 
 
 def grey(picture: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from calib.boards import Board, marker_dictionary
 WINDOWS_PX = (5, 15, 37)
 """Sides of the neighbourhoods whose mean parts black from white when markers are looked for."""
 
-WINDOW = 1.0
+WINDOW = 0.85
 """Half the side of the window in which a corner is refined, as a share of the way to the next marker."""
 
 MIN_CONTRAST = 8.0
