@@ -57,9 +57,9 @@ def _reel(folder: Path, camera: str, stamps: list[dict[str, Any]], view: View | 
         if not file.is_file():
             raise ConfigError(file, f"the pictures of camera {camera} are gone", "put the file back")
     own = all(file.parent == folder for file in files)
-    # What the session recorded itself was cut out already.
-    view = None if own or view == View() else view
     size = (int(stamps[0]["size"][0]), int(stamps[0]["size"][1]))
+    # What the session recorded itself was cut out already, and padded where a side was odd.
+    view = View(region=(0, 0, *size)) if own else None if view == View() else view
     if len(files) == 1 and next(iter(files)).suffix.lower() in pictures.VIDEOS:
         video = next(iter(files))
         n = max(int(stamp["video_frame_index"]) for stamp in stamps) + 1
