@@ -33,7 +33,11 @@ class Extra:
 EXTRAS: tuple[Extra, ...] = (
     Extra("viewer", "3D window", MappingProxyType({"open3d": ("open3d-cpu", "open3d")})),
     Extra("web", "3D view in a browser", MappingProxyType({"viser": ("viser",)})),
-    Extra("calibrate", "reports of calibrations", MappingProxyType({"plotly": ("plotly",)})),
+    Extra(
+        "calibrate",
+        "reports of calibrations, boards as PDF",
+        MappingProxyType({"plotly": ("plotly",), "reportlab": ("reportlab",)}),
+    ),
     Extra(
         "train",
         "training of networks",
