@@ -37,6 +37,7 @@ class BoardScene:
         clean_px: (V, F, N, 2) the same without them.
         outlier: (V, F, N) what is a gross outlier.
         sigma_px: Standard deviation of the noise of x and of y.
+        frames: (F,) number of each moment's frame, at 30 a second.
     """
 
     rig: Rig
@@ -47,6 +48,7 @@ class BoardScene:
     clean_px: np.ndarray
     outlier: np.ndarray
     sigma_px: float
+    frames: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,8 @@ def board_scene(
     target = board_points(columns, rows)
     motion = _Motion(seed, rig, target.mean(axis=0))
     # Moments of a film, so that a delay of one frame is one.
-    times_s = np.round(np.arange(n_boards) * rng.uniform(20, 30)) / FRAMES_A_SECOND
+    frames = np.round(np.arange(n_boards) * rng.uniform(20, 30)).astype(np.int64)
+    times_s = frames / FRAMES_A_SECOND
     poses = motion.poses(times_s)
     clean = np.full((len(rig), n_boards, len(target), 2), np.nan)
     for index, camera in enumerate(rig.cameras):
@@ -233,7 +236,7 @@ def board_scene(
     few = np.isfinite(clean[..., 0]).sum(axis=-1) < 6
     clean[few] = np.nan
     px, outlier = _disturbed(rng, clean, sigma_px, outliers)
-    return BoardScene(rig, target, columns, poses, px, clean, outlier, sigma_px)
+    return BoardScene(rig, target, columns, poses, px, clean, outlier, sigma_px, frames)
 
 
 def point_scene(
