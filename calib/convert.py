@@ -19,7 +19,7 @@ from calib.centre import centred
 from calib.formats.found import Found, Reading, Views, sized
 from calib.formats.text import read_toml
 from calib.rig import Rig, rig_of_document, write_rig
-from calib.skew import without_skew
+from calib.skew import Deviation, without_skew
 from calib.turn import turned
 from rigpose.errors import ConfigError, RigposeError
 
@@ -63,12 +63,14 @@ class Imported:
         format: The format's name.
         notes: One line each on what was decided or left out.
         check: The reprojection of the file's own points, where it holds any.
+        views: These points, to try a changed rig on them as well.
     """
 
     rig: Rig
     format: str
     notes: tuple[str, ...]
     check: Reprojection | None
+    views: Views | None = None
 
 
 def format_of(path: Path) -> str:
@@ -137,7 +139,7 @@ def read_any(
     if name != "rigpose":
         rig = replace(rig, metadata={**rig.metadata, "imported_from": name})
     check = None if found.views is None else reproject(rig, found.views)
-    return Imported(rig, name, found.notes, check)
+    return Imported(rig, name, found.notes, check, found.views)
 
 
 def _of_toml(document: dict[str, Any], module: Any, how: Reading, path: Path) -> tuple[Rig, Found]:
@@ -178,20 +180,29 @@ def for_live_use(rig: Rig) -> tuple[Rig, tuple[str, ...]]:
     """The rig with lenses that all of rigpose, OpenCV and most formats know.
 
     A skew is replaced by the nearest lens without (`calib.skew`), a near-telecentric camera's principal
-    point far from the middle by a turn (`calib.centre`); one line says of each how far it is off.
+    point far from the middle by a turn (`calib.centre`); a line for each says how far that is off.
     """
-    cameras, notes = [], []
+    cameras: list[Camera] = []
+    skews: dict[str, Deviation] = {}
+    centres: dict[str, Deviation] = {}
     for camera in rig.cameras:
         nearest, off = without_skew(camera)
-        if camera.skew:
-            what = f"its skew of {camera.K[0, 1]:.3g} px is replaced by the nearest lens without"
-            notes.append(f"{camera.name}: {what}: it {off}")
+        if nearest is not camera:
+            skews[camera.name] = off
         middle, off = centred(nearest)
         if middle is not nearest:
-            at = f"({camera.K[0, 2]:.0f}, {camera.K[1, 2]:.0f})"
-            notes.append(f"{camera.name}: its principal point {at} is replaced by the middle and a turn: it {off}")
+            centres[camera.name] = off
         cameras.append(middle)
-    return rig.with_cameras(cameras), tuple(notes)
+    notes = _replaced("skew", "the nearest lens without", skews)
+    notes += _replaced("principal point far from the middle", "the middle and a turn", centres)
+    return rig.with_cameras(cameras), notes
+
+
+def _replaced(what: str, by: str, off: dict[str, Deviation]) -> tuple[str, ...]:
+    if not off:
+        return ()
+    worst = Deviation(max(each.median_px for each in off.values()), max(each.max_px for each in off.values()))
+    return (f"{', '.join(off)}: {what} replaced by {by}, which {worst}",)
 
 
 def format_for(path: Path) -> str:

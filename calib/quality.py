@@ -138,7 +138,9 @@ def _principal_point(camera: Camera, size: np.ndarray) -> Iterator[Finding]:
     name = (camera.name,)
     at = f"principal point ({camera.K[0, 2]:.0f}, {camera.K[1, 2]:.0f}) in {camera.size[0]}x{camera.size[1]}"
     # Lenses are off by a few percent: one that is far off, and hardly off once x and y are exchanged, was swapped.
-    if off.max() > 0.08 and swapped.max() < min(0.1, 0.55 * off.max()):
+    # A tilted sensor's principal point may lie anywhere near: it is not the picture's middle that its axis meets.
+    tilted = not camera.fisheye and bool(camera.dist[12:].any())
+    if not tilted and off.max() > 0.08 and swapped.max() < min(0.1, 0.55 * off.max()):
         yield Finding("bad", name, f"{at}: x and y are swapped", "swap cx and cy, or width and height")
     elif ((point < 0) | (point > 2 * middle)).any():
         yield Finding("bad", name, f"{at} lies outside", "is K for another picture size or region? calibrate")

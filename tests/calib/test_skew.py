@@ -8,6 +8,7 @@ import pytest
 
 from calib.camera import Camera
 from calib.fit import fit_camera
+from calib.quality import judge
 from calib.rig import Rig
 from calib.skew import without_skew
 from rigpose.errors import ConfigError
@@ -66,6 +67,13 @@ class TestWithoutSkew:
         nearest, off = without_skew(camera)
         assert nearest is camera
         assert off.max_px == 0
+
+    def test_a_tilted_sensor_is_not_called_swapped(self):
+        camera = replace(ring(2).cameras[0], size=(1152, 1024), dist=np.array([0.0] * 12 + [0.067, 0.069]))
+        K = camera.K.copy()
+        K[:2, 2] = 544, 599
+        rig = Rig((replace(camera, K=K), ring(2).cameras[1]))
+        assert judge(rig).verdict == "good", judge(rig)
 
     def test_needs_the_size_of_the_picture(self):
         with pytest.raises(ConfigError, match="size"):
