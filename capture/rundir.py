@@ -16,7 +16,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ import platformdirs
 
 from rigpose.errors import ConfigError, RigposeError
 from rigpose.files import write_json
+
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None  # type: ignore[assignment]
 
 ENDPOINTS = ("poses", "record", "control", "preview", "truth")
 KEPT_RUNS = 50
@@ -194,6 +200,32 @@ class RunDirectory:
             raise ConfigError(self.path, f"has no camera node {node}", f"its nodes are {', '.join(frames)}")
         return str(frames[node])
 
+    @contextmanager
+    def claimed(self, node: str) -> Iterator[None]:
+        """Be the one process of a name in this run while the block lasts, however the process ends.
+
+        Two camera nodes of one name would mix their frames, and each would take the other for one that was
+        started again. Where the system has no such locks nothing is refused.
+
+        Raises:
+            RigposeError: Another process is it.
+        """
+        if fcntl is None:
+            yield
+            return
+        file = self.path / f"{_file_name(node)}.pid"
+        with file.open("a+", encoding="ascii") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                held.seek(0)
+                who = f" (process {pid})" if (pid := held.read().strip()) else ""
+                raise RigposeError(f"node {node}", f"runs already in {self.path}{who}", "end that one first") from None
+            held.truncate(0)
+            held.write(str(os.getpid()))
+            held.flush()
+            yield
+
     def update(self, **values: Any) -> RunDirectory:
         """Add values to ``run.json``, whole or not at all, and give the new state back."""
         run = RunDirectory(self.path, {**self.info, **values})
@@ -206,7 +238,7 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Take the sockets away; logs and config stay, of the last ``KEPT_RUNS`` runs."""
-        for file in self.path.glob("*.sock*"):
+        for file in (*self.path.glob("*.sock*"), *self.path.glob("*.pid")):
             file.unlink(missing_ok=True)
         (self.path / "run.json").unlink(missing_ok=True)
 

@@ -10,7 +10,8 @@ some cameras have ticks and others run freely, the lines are the ticks.
 A set leaves when nothing more can come to it. For a camera that is so as soon as its frame is there,
 or a later one (frames of one camera arrive in order), or the camera has ended or is absent; live also
 when the set's deadline has passed. Sets leave in the order of their ticks, the incomplete ones too,
-with the missing cameras named. Every frame given to ``add`` ends in exactly one place: in a set, or
+with the missing cameras named. Live, a tick that cannot be true (``capture.plausible``) moves nothing:
+its frame is refused. Every frame given to ``add`` ends in exactly one place: in a set, or
 in ``skipped[camera][reason]``.
 """
 
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from capture.frame import Frame, FrameSet
+from capture.plausible import TickWatch
 from rigpose.pose import SyncInfo
 from rigpose.stamps import now_ns as clock_ns
 
@@ -74,7 +76,7 @@ class Synchroniser:
 
     Attributes:
         skipped: By camera and reason (``late``: its set had left; ``superseded``: a second frame for
-            the same set), how many frames were not used.
+            the same set; ``implausible``: its tick lies in the future), how many frames were not used.
         unknown: Frames of cameras that the rig does not have.
         newest_tick: The newest tick of any frame received, -1 before the first.
     """
@@ -101,6 +103,7 @@ class Synchroniser:
         self.unknown = 0
         self.newest_tick = -1
         self._state = {name: _Camera() for name in self.cameras}
+        self._watch = None if lossless else TickWatch(period_ns, capacity)
         self._open: dict[int, _OpenSet] = {}
         self._left: int | None = None
         self._phase_ns: float | None = None
@@ -114,12 +117,20 @@ class Synchroniser:
             return
         if frame.node_epoch != camera.epoch:
             if camera.epoch:
-                self._begin(camera)
+                self._begin(frame.camera, camera)
             camera.epoch = frame.node_epoch
         tick = frame.tick
         if tick is None:
             tick = self._grid_tick(camera, frame)
-        else:
+        received_ns = frame.received_ns or clock_ns()
+        verdict = "plausible" if self._watch is None else self._watch.judge(frame.camera, tick, received_ns)
+        if verdict == "ahead":
+            camera.last_seq = max(camera.last_seq, frame.seq)
+            self.skipped[frame.camera]["implausible"] += 1
+            return
+        if verdict == "back":
+            self._go_back(tick)
+        if frame.tick is not None:
             self._phase_ns, self._has_ticks = float(frame.exposed_ns - tick * self.period_ns), True
         camera.absent = False
         camera.missed = 0
@@ -131,7 +142,7 @@ class Synchroniser:
             return
         group = self._open.get(tick)
         if group is None:
-            group = self._open[tick] = _OpenSet(frame.received_ns or clock_ns())
+            group = self._open[tick] = _OpenSet(received_ns)
         if frame.camera in group.frames:
             self.skipped[frame.camera]["superseded"] += 1
             return
@@ -171,7 +182,7 @@ class Synchroniser:
 
     def restarted(self, camera: str) -> None:
         """Wait for a camera again that had ended or was absent; a frame of a new node epoch does this too."""
-        self._begin(self._state[camera])
+        self._begin(camera, self._state[camera])
 
     def is_waited_for(self, camera: str) -> bool:
         """Whether sets wait for a camera now."""
@@ -197,13 +208,30 @@ class Synchroniser:
             return None
         return min(group.first_ns for group in self._open.values()) + self.deadline_ns
 
-    def _begin(self, camera: _Camera) -> None:
+    def _begin(self, name: str, camera: _Camera) -> None:
+        if self._watch is not None:
+            self._watch.forget(name)
         camera.newest = _NEVER
         camera.last_seq = -1
         camera.phase = None
         camera.ended_after = None
         camera.absent = False
         camera.missed = 0
+
+    def _go_back(self, tick: int) -> None:
+        """Give up what lies further ahead of ``tick`` than can be: it was never true."""
+        assert self._watch is not None
+        limit = tick + self._watch.bound
+        for wrong in [at for at in self._open if at > limit]:
+            for name in self._open.pop(wrong).frames:
+                self.skipped[name]["implausible"] += 1
+                self._state[name].pending -= 1
+        for state in self._state.values():
+            if state.newest > limit:
+                state.newest = _NEVER
+        self.newest_tick = min(self.newest_tick, tick)
+        if self._left is not None and self._left > limit:
+            self._left = None
 
     def _grid_tick(self, camera: _Camera, frame: Frame) -> int:
         if self._phase_ns is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from capture.frame import Counters, Frame, FrameSet
 
-REASONS = ("lost", "late", "incomplete", "superseded", "stopping")
+REASONS = ("lost", "late", "incomplete", "superseded", "implausible", "misfit", "stopping")
 MOST_EPOCHS = 16
 """Starts of one node that are told of: whoever listens has kept what was said of earlier ones."""
 

@@ -64,9 +64,7 @@ class Geometry:
         for frame in frames:
             if frame is None:
                 continue
-            # A view that is a region of its source's picture was calibrated as that region.
-            region = self._config.cameras[self._config.owners[frame.camera]].views is not None
-            shape = _Shape.of(frame, region=region)
+            shape = self._shape(frame)
             if self._shapes.get(frame.camera) != shape:
                 self._check_serial(frame)
                 self._shapes[frame.camera] = shape
@@ -74,11 +72,31 @@ class Geometry:
         if changed:
             self._apply(
                 self.calibration.with_cameras(
-                    self._fitted(name) if name in self._shapes else self.calibration[name]
+                    self._fitted(name, self._shapes[name]) if name in self._shapes else self.calibration[name]
                     for name in self.calibration.names
                 )
             )
         return changed
+
+    def misfits(self, frames: Sequence[Frame | None]) -> dict[str, ConfigError]:
+        """Cameras whose pictures fitted before and do not now, and why; ``fit`` would raise that."""
+        found = {}
+        for frame in frames:
+            if frame is None or frame.camera not in self._shapes:
+                continue
+            shape = self._shape(frame)
+            if shape != self._shapes[frame.camera]:
+                try:
+                    self._check_serial(frame)
+                    self._fitted(frame.camera, shape)
+                except ConfigError as error:
+                    found[frame.camera] = error
+        return found
+
+    def _shape(self, frame: Frame) -> _Shape:
+        # A view that is a region of its source's picture was calibrated as that region.
+        region = self._config.cameras[self._config.owners[frame.camera]].views is not None
+        return _Shape.of(frame, region=region)
 
     def _check_serial(self, frame: Frame) -> None:
         calibrated = self.calibration[frame.camera].serial
@@ -89,8 +107,7 @@ class Geometry:
                 "exchange the cables, or calibrate again",
             )
 
-    def _fitted(self, name: str) -> Camera:
-        shape = self._shapes[name]
+    def _fitted(self, name: str, shape: _Shape) -> Camera:
         return fit_camera(
             self.calibration[name], shape.size, self._config.fit_of(name), shape.roi_offset, shape.binning
         )

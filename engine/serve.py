@@ -22,7 +22,7 @@ import cv2
 from calib.document import rig_document
 from calib.quality import Verdict
 from capture.control import NodeControl, leave, new_epoch
-from capture.frame import FrameSet
+from capture.frame import Frame, FrameSet
 from capture.rundir import RunDirectory, new_session_id
 from capture.sync import Synchroniser
 from engine import runtimes
@@ -112,6 +112,7 @@ class Engine:
         self._mailbox = Mailbox(LOSSLESS_SLOTS) if self._lossless else Mailbox(1, self._supersede)
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
+        self._misfits: set[str] = set()
         self._intake = Intake(config, run_dir, self._sync, self.account, self._tell)
         self.control = NodeControl(
             run_dir.endpoint("control") if supervised else None,
@@ -222,7 +223,7 @@ class Engine:
             # A set that waits for a late camera must leave at its deadline, not at the next poll.
             wait_s = POLL_S if deadline_ns is None else min(POLL_S, max(0.0, (deadline_ns - now_ns()) / 1e9))
             for frame in self._intake.receive(wait_s, exclude=self._sync.full if self._lossless else frozenset()):
-                self._sync.add(frame)
+                self._add(frame)
             self._hand_over(self._sync.take(now_ns()))
         if stop_at is None:
             self._hand_over(self._sync.flush(now_ns()))
@@ -230,6 +231,16 @@ class Engine:
             while not self._mailbox.empty and not self._stopping.is_set():
                 time.sleep(LOSSLESS_PAUSE_S)
         log.info("no more frames: %d sets published", self._publisher.sets)
+
+    def _add(self, frame: Frame) -> None:
+        counts = self._sync.skipped[frame.camera]
+        before = counts["implausible"]
+        self._sync.add(frame)
+        n = counts["implausible"]
+        if n > before and n & before == 0:  # the 1st, 2nd, 4th, 8th ...
+            what = "its clock" if frame.tick is None else f"its tick {frame.tick}"
+            text = f"camera {frame.camera}: {what} lies far ahead of the rig; {n} of its frames were not used so far"
+            self._tell("camera_implausible", text, camera=frame.camera)
 
     def _begin_stop(self) -> None:
         self.control.state = "ending" if self._failure is None else "failed"
@@ -260,6 +271,10 @@ class Engine:
                 if self._mailbox.closed:
                     return
                 continue
+            fitting = frames if self._lossless else self._without_misfits(frames)
+            if fitting is None:
+                continue
+            frames = fitting
             lag = max(0, self._sync.newest_tick - frames.tick)
             try:
                 pose_set = replace(pipeline.process(frames), lag_frames=lag)
@@ -279,6 +294,28 @@ class Engine:
                 waited = 0
             else:
                 waited += 1
+
+    def _without_misfits(self, frames: FrameSet) -> FrameSet | None:
+        """A set without the pictures that no longer fit the calibration; ``None`` = nothing is left of it.
+
+        A rig that does not fit from the start ends the run; a camera that changes in mid-run must not.
+        """
+        misfits = self.pipeline.geometry.misfits(frames.frames)
+        for frame in frames.frames:
+            if frame is None:
+                continue
+            if (error := misfits.get(frame.camera)) is not None:
+                self.account.skipped(frame, "misfit")
+                if frame.camera not in self._misfits:
+                    self._misfits.add(frame.camera)
+                    self._tell("camera_misfit", f"{error}; its pictures are not used", camera=frame.camera)
+            elif frame.camera in self._misfits:
+                self._misfits.discard(frame.camera)
+                self._tell("camera_fits", f"camera {frame.camera} fits again", camera=frame.camera)
+        if not misfits:
+            return frames
+        kept = tuple(None if f is None or f.camera in misfits else f for f in frames.frames)
+        return replace(frames, frames=kept) if any(f is not None for f in kept) else None
 
 
 def meta_of(config: SystemConfig, pipeline: Pipeline, verdict: Verdict) -> dict[str, Any]:

@@ -208,13 +208,14 @@ def main(arguments: list[str] | None = None) -> int:
     run_dir = run_dir_of(options)
     log_to(run_dir.path, options.name, console=not options.supervised)
     cv2.setNumThreads(1)
-    node = CameraNode(options.name, config, run_dir, supervised=options.supervised)
-    if options.supervised:
-        end_with_parent(node.control.stop_requested.set)
-    try:
-        return node.main()
-    finally:
-        leave()
+    with run_dir.claimed(options.name):
+        node = CameraNode(options.name, config, run_dir, supervised=options.supervised)
+        if options.supervised:
+            end_with_parent(node.control.stop_requested.set)
+        try:
+            return node.main()
+        finally:
+            leave()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from rigpose.summary import (
 )
 
 _SOURCE_COUNTS = ("exposed", "lost_upstream", "seen", "queue_full")
-_ENGINE_REASONS = ("lost", "late", "incomplete", "superseded", "stopping")
+_ENGINE_REASONS = ("lost", "late", "incomplete", "superseded", "implausible", "misfit", "stopping")
 
 
 @dataclass

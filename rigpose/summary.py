@@ -95,6 +95,8 @@ class Skipped(_Part):
     late: int = 0
     incomplete: int = 0
     superseded: int = 0
+    implausible: int = 0
+    misfit: int = 0
     stopping: int = 0
     node_died: int = 0
 

@@ -120,6 +120,7 @@ class SessionWriter:
         self._offset_ns = utc_ns - monotonic_ns
         self._video_settings = video or VideoSettings()
         self._videos: dict[str, VideoWriter] = {}
+        self._earlier: list[Path] = []
         self._references: set[tuple[str, str]] = set()
         self._to_describe: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._describer: threading.Thread | None = None
@@ -143,7 +144,7 @@ class SessionWriter:
     @property
     def n_bytes(self) -> int:
         """Bytes of the log and of the videos so far."""
-        files = [self.path / LOG_NAME, *(video.path for video in list(self._videos.values()))]
+        files = [self.path / LOG_NAME, *self._earlier, *(video.path for video in list(self._videos.values()))]
         return sum(file.stat().st_size for file in files if file.exists())
 
     @property
@@ -297,10 +298,18 @@ class SessionWriter:
 
     def _video(self, frame: Frame) -> VideoWriter:
         video = self._videos.get(frame.camera)
+        if video is not None and frame.size != video.size:
+            # A video has one size: a camera that changes it goes on in another file.
+            log.warning("camera %s changed its size to %dx%d: another video begins", frame.camera, *frame.size)
+            video.close()
+            self._earlier.append(video.path)
+            video = None
         if video is None:
-            path = self.path / f"{_UNSAFE.sub('-', frame.camera)}.mp4"
-            if path.exists():  # two names that differ only in characters that no file name has
-                path = self.path / f"{path.stem}_{len(self._videos)}.mp4"
+            stem, number = _UNSAFE.sub("-", frame.camera), 0
+            path = self.path / f"{stem}.mp4"
+            while path.exists():  # or two names that differ only in characters that no file name has
+                number += 1
+                path = self.path / f"{stem}_{number}.mp4"
             video = VideoWriter(path, frame.camera, frame.size, self._video_settings)
             self._videos[frame.camera] = video
             self._syncer.add(path)

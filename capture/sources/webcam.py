@@ -3,6 +3,7 @@
 OpenCV may report success after a camera was unplugged, give the last picture again, or not return at
 all. So a thread of its own grabs, and the source watches for new pictures, not for return codes: when
 none comes for ``timeout_s`` the device is opened anew, and ticks are never filled with an old picture.
+Pictures of another size than the first are lost as well, and end in the same way.
 Pictures are stamped when they arrive; no clock of the device is known, so no latency from the
 exposure can be told.
 """
@@ -113,6 +114,7 @@ class WebcamSource:
                 self._where, f"gives {size[0]}x{size[1]}, not the {asked} of source.size", "set a size that it has"
             )
         self.size, self.rate = size, grabber.rate or self.config.fps or 0.0
+        grabber.size = size
         self._grabber = grabber
 
     def open(self, clock: StartClock) -> None:
@@ -150,12 +152,6 @@ class WebcamSource:
         return f"source.device {self.config.device}"
 
     def _frame(self, image: np.ndarray, arrived_ns: int, counters: Counters) -> Frame:
-        if (image.shape[1], image.shape[0]) != self.size:
-            raise ConfigError(
-                self._where,
-                f"now gives {image.shape[1]}x{image.shape[0]} instead of {self.size[0]}x{self.size[1]}",
-                "start again",
-            )
         seq, self._seq = self._seq, self._seq + 1
         image.flags.writeable = False
         return Frame(
@@ -183,7 +179,7 @@ class WebcamSource:
         back_off_s = _FIRST_BACK_OFF_S
         while not self._stop.is_set():
             try:
-                self._grabber = _Grabber(self.config, self._tally)
+                self._grabber = _Grabber(self.config, self._tally, self.size)
             except MissingError:
                 self._stop.wait(back_off_s)
                 back_off_s = min(2 * back_off_s, _LAST_BACK_OFF_S)
@@ -194,15 +190,25 @@ class WebcamSource:
 
 
 class _Grabber:
-    """A thread that holds the newest picture; left behind if the driver never returns."""
+    """A thread that holds the newest picture; left behind if the driver never returns.
 
-    def __init__(self, config: WebcamConfig, tally: Tally) -> None:
+    Args:
+        config: Which device.
+        tally: Counts.
+        size: Of its pictures, once that is known; those of another size are lost, so that the device falls silent
+            and is opened anew.
+    """
+
+    def __init__(self, config: WebcamConfig, tally: Tally, size: tuple[int, int] | None = None) -> None:
+        self.size = size
+        self._device = config.device
         self._tally = tally
         self._capture = _open(config)
         self.rate = self._capture.get(cv2.CAP_PROP_FPS) or None
         self._changed = threading.Condition()
         self._slot: tuple[np.ndarray, int] | None = None
         self._closed = False
+        self._strange: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name=f"grab {config.device}", daemon=True)
         self._thread.start()
 
@@ -247,6 +253,8 @@ class _Grabber:
                 time.sleep(0.001)
                 continue
             last = mark
+            if self._is_strange(image):
+                continue
             with self._changed:
                 if self._closed:
                     break
@@ -255,6 +263,17 @@ class _Grabber:
                 self._slot = (image, arrived_ns)
                 self._changed.notify()
         self._capture.release()
+
+    def _is_strange(self, image: np.ndarray) -> bool:
+        size = (image.shape[1], image.shape[0])
+        if self.size in (None, size):
+            return False
+        if self._strange != size:
+            self._strange = size
+            told = ("x".join(map(str, sides)) for sides in (size, self.size or ()))
+            log.warning("source.device %s: now gives %s instead of %s; not used", self._device, *told)
+        self._tally.lost()
+        return True
 
 
 def is_new(last: tuple[float, bytes] | None, mark: tuple[float, bytes]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +94,37 @@ def test_what_a_dead_run_left_is_used_again() -> None:
     path = rundir.base_folder() / "run"
     RunDirectory.create("first", path=path).update(pid=2**22 + 1)
     assert RunDirectory.create("second", path=path).session_id == "second"
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from capture.rundir import RunDirectory
+with RunDirectory.open(Path(sys.argv[1])).claimed("cam01"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.process
+def test_a_name_belongs_to_one_process_until_that_is_dead() -> None:
+    run = RunDirectory.create("20260101T000000-aaaaaa", ["cam01", "cam02"])
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(run.path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(RigposeError, match=f"node cam01: runs already in .*process {holder.pid}"):
+            with run.claimed("cam01"):
+                pass
+        with run.claimed("cam02"):
+            pass
+        holder.kill()
+        holder.wait(10)
+        with run.claimed("cam01"):
+            pass
+        with run.claimed("cam01"):
+            pass
+        run.remove()
+        assert not list(run.path.glob("*.pid"))
+    finally:
+        holder.kill()
+        holder.communicate()

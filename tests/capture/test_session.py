@@ -210,6 +210,19 @@ class TestVideo:
         assert decoded(writer.path / "cam0.mp4")[0].shape == (50, 66, 3)
         assert next(SessionReader(writer.path).stamps())["size"] == [65, 49]
 
+    def test_a_camera_that_changes_its_size_goes_on_in_another_video(self, tmp_path):
+        sizes = [(64, 48), (64, 48), (32, 24), (64, 48)]
+        with SessionWriter(tmp_path, "rig") as writer:
+            for i, size in enumerate(sizes):
+                assert writer.add_frame(picture("cam0", i, size=size))
+                assert writer.add_frame(picture("cam1", i))
+        assert writer.stopped is None or not writer.stopped
+        stamps = [stamp for stamp in SessionReader(writer.path).stamps() if stamp["camera"] == "cam0"]
+        places = [(stamp["video_file"], stamp["video_frame_index"]) for stamp in stamps]
+        assert places == [("cam0.mp4", 0), ("cam0.mp4", 1), ("cam0_1.mp4", 0), ("cam0_2.mp4", 0)]
+        for (file, index), (width, height) in zip(places, sizes, strict=True):
+            assert decoded(writer.path / file)[index].shape == (height, width, 3)
+
     def test_a_file_source_is_kept_by_reference_and_not_encoded_again(self, tmp_path):
         original = tmp_path / "original.mp4"
         original.write_bytes(b"pictures of a mouse")

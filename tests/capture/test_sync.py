@@ -184,6 +184,93 @@ class TestLossless:
         assert sync.pending("a") == sync.pending("b") == 0
 
 
+class TestImplausibleTicks:
+    """A camera whose tick cannot be true takes nobody else's frames away."""
+
+    def play(self, wrong: dict[tuple[str, int], int], names: tuple[str, ...] = NAMES, n: int = 300) -> list[FrameSet]:
+        """Cameras that send ``n`` ticks in time; some frames say another tick instead."""
+        self.sync = synchroniser(names)
+        sets = []
+        for tick in range(n):
+            for place, name in enumerate(names):
+                at = tick * PERIOD + place * 1_000_000 + 1
+                said = wrong.get((name, tick), tick)
+                self.sync.add(frame(name, said, seq=tick, at=at, exposed=tick * PERIOD))
+                sets += self.sync.take(at)
+        return sets + self.sync.flush(10**15)
+
+    def used(self, sets: list[FrameSet], name: str) -> int:
+        return sum(frame is not None and frame.camera == name for group in sets for frame in group.frames)
+
+    @pytest.mark.parametrize("names", [NAMES, NAMES[:2], NAMES[:1]])
+    @pytest.mark.parametrize("first", [0, 150])
+    def test_one_wrong_tick_costs_one_frame(self, names: tuple[str, ...], first: int) -> None:
+        sets = self.play({("a", first + 1): 10**9}, names)
+        assert self.used(sets, "a") == 299 and self.sync.skipped["a"] == {"implausible": 1}
+        for name in names[1:]:
+            assert self.used(sets, name) == 300 and not self.sync.skipped[name]
+        assert self.sync.newest_tick == 299
+
+    def test_a_camera_that_counts_wrongly_from_then_on_is_missing(self) -> None:
+        sets = self.play({("b", tick): tick + 5000 for tick in range(100, 300)})
+        assert self.sync.skipped == {"a": {}, "b": {"implausible": 200}, "c": {}, "d": {}}
+        assert all(group.missing == ("b",) for group in sets if group.tick >= 100)
+        assert not self.sync.is_waited_for("b"), "nobody waits for it any more"
+
+    def test_the_very_first_frame_may_be_the_wrong_one(self) -> None:
+        sets = self.play({("a", 0): 10**9})
+        assert self.sync.skipped["a"] == {"implausible": 1} or self.sync.skipped["a"] == {}
+        for name in NAMES[1:]:
+            assert self.used(sets, name) >= 298, self.sync.skipped
+
+    def test_a_camera_that_counted_wrongly_before_the_others_came_is_missing(self) -> None:
+        sets = self.play({("a", tick): tick + 5000 for tick in range(300)})
+        for name in NAMES[1:]:
+            assert self.used(sets, name) >= 298, self.sync.skipped
+        assert self.sync.skipped["a"]["implausible"] >= 298
+
+    @pytest.mark.parametrize("by", [-100_000, 100_000])
+    def test_where_all_of_them_jump_the_trigger_has_begun_anew(self, by: int) -> None:
+        wrong = {(name, tick): 200_000 + tick + (by if tick >= 100 else 0) for name in NAMES for tick in range(300)}
+        sets = self.play(wrong)
+        for name in NAMES:
+            assert self.used(sets, name) >= 295, self.sync.skipped
+
+    def test_one_that_begins_to_count_anew_takes_no_other_back(self) -> None:
+        sets = self.play({("b", tick): tick + (1000 if tick < 100 else -100) for tick in range(300)} | {
+            (name, tick): tick + 1000 for name in "acd" for tick in range(300)
+        })  # fmt: skip
+        assert [self.used(sets, name) for name in NAMES] == [300, 100, 300, 300]
+        assert self.sync.skipped["b"] == {"late": 200}
+
+    def test_a_pause_of_all_is_not_a_jump(self) -> None:
+        sync = synchroniser(("a", "b"))
+        sets = []
+        for tick in [*range(50), *range(5000, 5050)]:
+            for name in "ab":
+                sync.add(frame(name, tick, seq=tick, at=tick * PERIOD + 1))
+            sets += sync.take(tick * PERIOD + 2)
+        assert len(sets) == 100 and not any(sync.skipped.values())
+
+    def test_a_clock_that_jumps_counts_like_a_tick(self) -> None:
+        sync = synchroniser(("a", "b"))
+        sets = []
+        for tick in range(200):
+            for name in "ab":
+                wrong = 10**15 if (name, tick) == ("a", 100) else 0
+                at = 10**12 + tick * PERIOD
+                sync.add(frame(name, None, seq=tick, at=at, exposed=at + wrong))
+                sets += sync.take(at)
+        assert sync.skipped["a"] == {"implausible": 1} and not sync.skipped["b"]
+
+    def test_lossless_a_file_may_have_any_hole(self) -> None:
+        sync = synchroniser(("a", "b"), lossless=True)
+        for tick in (0, 1, 100_000):
+            for name in "ab":
+                sync.add(frame(name, tick))
+        assert [group.missing for group in sync.take(2)] == [(), (), ()]
+
+
 class TestFreeRunning:
     def run(
         self, phases: dict[str, float], *, drop: float = 0.0, jitter: float = 0.02, ppm: float = 0.0, n: int = 400

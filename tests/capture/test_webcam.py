@@ -117,3 +117,38 @@ def test_another_size_than_asked_for_is_an_error(film: Path) -> None:
     source = create("cam", {"kind": "webcam", "device": str(film), "size": [1280, 720]})
     with pytest.raises(ConfigError, match="gives 64x48, not the 1280x720 of source.size"):
         source.open(StartClock(now_ns()))
+
+
+class Device:
+    """Stands for OpenCV's capture: 20 pictures of one size, then others; opened again it begins with the first."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        time.sleep(0.005)
+        self.n += 1
+        return True, np.full((48, 64, 3) if self.n <= 20 else (24, 32, 3), self.n % 256, np.uint8)
+
+    def get(self, key: int) -> float:
+        return 5.0 * self.n
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_size_that_changes_is_named_and_the_device_opened_anew(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("capture.sources.webcam._open", lambda config: Device())
+    source = create("cam", {"kind": "webcam", "device": 7, "timeout_s": 0.2})
+    assert isinstance(source, WebcamSource)
+    source.open(StartClock(now_ns()))
+    last = frames(source, 1)[0]
+    while source.reconnects < 2:
+        last = frames(source, 1)[0]
+        assert last.size == (64, 48) and last.image is not None and last.image.shape == (48, 64, 3)
+    source.close()
+    assert last.counters.lost_upstream > 20 and last.seq == last.counters.seen - 1
+    assert last.counters.exposed == last.counters.lost_upstream + last.counters.seen
+    assert "device 7: now gives 32x24 instead of 64x48" in caplog.text

@@ -8,21 +8,25 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from calib.quality import Verdict
 from capture.drawn import draw_recording
-from capture.frame import Counters, EndOfFrames
+from capture.frame import Counters, EndOfFrames, Frame
 from capture.rundir import RunDirectory
 from capture.sources.base import StartClock, create
 from capture.wire import META, POSES, FrameSender, PosePublisher, PoseSubscriber
+from engine.account import REASONS as REASONS_OF_FRAMES
 from engine.config import SystemConfig, load_system
 from engine.pipeline import Pipeline
 from engine.serve import Engine, build_pipeline
 from rigpose import codec
 from rigpose.errors import ConfigError
 from rigpose.pose import HOW, REASONS, PoseSet, from_message
+from rigpose.stamps import now_ns
 
 FRAMES = 8
 
@@ -99,7 +103,7 @@ class Bench:
         """Whether every frame that came off the sockets was used or skipped with a reason."""
         assert self.engine is not None
         counts = self.engine.counted()["cameras"].values()
-        reasons = ("used", "late", "incomplete", "superseded", "stopping")
+        reasons = ("used", *(reason for reason in REASONS_OF_FRAMES if reason != "lost"))
         return all(camera["received"] == sum(camera[reason] for reason in reasons) for camera in counts)
 
 
@@ -195,3 +199,114 @@ def test_told_to_stop_it_counts_what_it_leaves(bench: Bench) -> None:
     bench.end()
     sender.join()
     assert bench.failure is None and bench.accounted()
+
+
+class Live:
+    """Four cameras whose pictures a test chooses, tick by tick, to a live engine; what it answers."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.names = list(bench.config.cameras)
+        sources = {name: create(name, bench.config.cameras[name].source, lossless=True) for name in self.names}
+        self.pictures: dict[str, Frame] = {}
+        for name, source in sources.items():
+            source.open(StartClock.now(30))
+            frame = source.read()
+            assert frame is not None
+            self.pictures[name] = frame
+            source.close()
+        self.engine = bench.start()
+        self.told: list[tuple[str, str]] = []
+        bench.engine.control.event = lambda name, text="", **_: self.told.append((name, text))  # type: ignore[method-assign, union-attr]
+        self.senders = {
+            name: FrameSender(bench.run_dir.frames_endpoint(name), "session", name, f"epoch-{name}")
+            for name in self.names
+        }
+        self.subscriber = PoseSubscriber(bench.run_dir.endpoint("poses"))
+        end = time.monotonic() + 10
+        while self.subscriber.receive(0.1) is None:
+            assert time.monotonic() < end
+        self.start_ns = now_ns()
+
+    def tick(self, tick: int, wait_s: float = 10, **changes: dict[str, Any]) -> PoseSet:
+        """Send one frame of each camera, some of them changed; the set that comes of it."""
+        for name in self.names:
+            said = {"tick": tick, "seq": tick, "exposed_ns": self.start_ns + tick * 33_333_333, "video": None}
+            frame = replace(self.pictures[name], **{**said, "node_epoch": f"epoch-{name}", **changes.get(name, {})})
+            assert self.senders[name].send(frame, wait_s=5)
+        end = time.monotonic() + wait_s
+        while time.monotonic() < end:
+            got = self.subscriber.receive(0.2)
+            if got is not None and got[0] == POSES and (pose := from_message(codec.unpack(got[1]))).sync.tick == tick:
+                return pose
+        raise AssertionError(f"tick {tick} was not answered")
+
+    def counts(self, camera: str) -> dict[str, int]:
+        return dict(self.engine.counted()["cameras"][camera])
+
+    def accounted(self) -> bool:
+        """Whether all frames come to be accounted for; a set counts just behind its publication."""
+        end = time.monotonic() + 10
+        while not self.bench.accounted() and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.bench.accounted()
+
+    def close(self) -> None:
+        for sender in self.senders.values():
+            sender.close()
+        self.subscriber.close()
+
+
+@pytest.fixture
+def live(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    # However slow the machine is, a set waits for its cameras, and none of them counts as silent.
+    monkeypatch.setattr("engine.intake.SILENCE_LEAST_S", 60.0)
+    bench.config = bench.config.model_copy(
+        update={"engine": bench.config.engine.model_copy(update={"deadline_periods": 60.0})}
+    )
+    result = Live(bench)
+    yield result
+    result.close()
+
+
+@pytest.mark.parametrize("bench", ["live"], indirect=True)
+def test_a_camera_that_changes_its_size_is_dropped_and_named_until_it_fits_again(live: Live) -> None:
+    small = {"image": np.zeros((120, 160, 3), np.uint8), "size": (160, 120)}
+    assert not any(live.tick(tick).missing for tick in range(3))
+    for tick in range(3, 8):
+        pose = live.tick(tick, cam2=small)
+        assert pose.missing == ("cam2",) and pose.subjects, "poses go on from the others"
+    assert not live.tick(8).missing
+    assert live.counts("cam2")["misfit"] == 5 and live.accounted()
+    misfits = [text for name, text in live.told if name == "camera_misfit"]
+    assert len(misfits) == 1 and "cam2" in misfits[0] and "160" in misfits[0]
+    assert "camera_fits" in [name for name, _ in live.told]
+
+
+@pytest.mark.parametrize("bench", ["live"], indirect=True)
+def test_where_every_camera_changes_its_size_the_engine_lives_and_counts(live: Live) -> None:
+    live.tick(0)
+    small = {"image": np.zeros((120, 160, 3), np.uint8), "size": (160, 120)}
+    with pytest.raises(AssertionError, match="was not answered"):
+        live.tick(1, 1.0, **dict.fromkeys(live.names, small))
+    assert not live.tick(2).missing
+    assert all(live.counts(name)["misfit"] == 1 for name in live.names) and live.accounted()
+
+
+@pytest.mark.parametrize("bench", ["live"], indirect=True)
+def test_a_rig_that_does_not_fit_from_the_start_ends_the_run(live: Live) -> None:
+    small = {"image": np.zeros((120, 160, 3), np.uint8), "size": (160, 120)}
+    with pytest.raises(AssertionError, match="was not answered"):
+        live.tick(0, 1.0, cam2=small)
+    live.bench.end()
+    assert isinstance(live.bench.failure, ConfigError) and "cam2" in str(live.bench.failure)
+
+
+@pytest.mark.parametrize("bench", ["live"], indirect=True)
+def test_a_tick_from_the_future_is_refused_and_named(live: Live) -> None:
+    live.tick(0)
+    assert live.tick(1, cam3={"tick": 10**6}).missing == ("cam3",)
+    assert not live.tick(2).missing
+    assert live.counts("cam3")["implausible"] == 1 and live.accounted()
+    ((_, text),) = [told for told in live.told if told[0] == "camera_implausible"]
+    assert "cam3" in text and "1000000" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -108,3 +110,27 @@ def test_told_to_stop_it_ends_at_once_where_nobody_listens(tmp_path: Path, video
     node.control.stop_requested.set()
     thread.join(6)
     assert not thread.is_alive()
+
+
+@pytest.mark.process
+def test_a_second_node_of_the_same_name_is_refused_in_one_line(
+    tmp_path: Path, video: Path, run_dir: RunDirectory
+) -> None:
+    make(tmp_path, video, run_dir, "lossless")
+    command = [sys.executable, "-m", "nodes.camera", str(tmp_path / "rig.yaml"), "--name", "box"]
+    command += ["--run-dir", str(run_dir.path)]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with FrameReceiver(run_dir.frames_endpoint("box"), session_id="session") as receiver:
+            assert receiver.wait(30)
+            assert isinstance(first_frame := receiver.receive(), Frame)
+            second = subprocess.run(command, capture_output=True, text=True, timeout=30)
+            assert second.returncode == 1 and len(second.stderr.strip().splitlines()) == 1
+            assert "node box: runs already in" in second.stderr and f"process {first.pid}" in second.stderr
+            epochs = {first_frame.node_epoch}
+            while receiver.wait(0.5) and isinstance(frame := receiver.receive(), Frame):
+                epochs.add(frame.node_epoch)
+            assert len(epochs) == 1, "its frames came to nobody"
+    finally:
+        first.kill()
+        first.wait(10)
