@@ -21,7 +21,7 @@ from rigpose.errors import ConfigError
 _FREE = np.array([0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13])
 _GRID = 24
 _STEP = 1e-7
-_STARTS = (0.03, -0.03)
+_ENOUGH = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,13 @@ def without_skew(camera: Camera) -> tuple[Camera, Deviation]:
     start = np.concatenate([camera.K[[0, 1, 0, 1], [0, 1, 2, 2]], np.zeros(3), dist[_FREE]])
     start[6] = -camera.K[0, 1] / (camera.K[0, 0] + camera.K[1, 1])
     found = []
-    for tilt in _STARTS:
+    lean = float(np.sqrt(abs(camera.skew)))
+    for tilt in (lean, -lean):
         begin = start.copy()
         begin[-2:] = tilt, -np.sign(camera.skew) * tilt
-        found.append(least_squares(residual, begin, jac=jacobian, x_scale="jac", method="lm", max_nfev=300))
+        found.append(
+            least_squares(residual, begin, jac=jacobian, x_scale="jac", method="lm", ftol=_ENOUGH, max_nfev=60)
+        )
     best = min(found, key=lambda fit: fit.cost).x
     off = np.linalg.norm(project(best[None])[0] - px, axis=-1)
     turn = cv2.Rodrigues(best[4:7])[0]

@@ -60,7 +60,7 @@ class TestWithoutSkew:
 
     def test_of_a_lens_without_distortion_is_a_tilted_sensor(self):
         _, off = without_skew(replace(skewed(-6.0), dist=np.zeros(0)))
-        assert off.max_px < 0.02
+        assert off.max_px < 0.05
 
     def test_leaves_other_cameras_alone(self):
         camera = ring(2).cameras[0]
