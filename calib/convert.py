@@ -145,6 +145,8 @@ def read_any(
 def _of_toml(document: dict[str, Any], module: Any, how: Reading, path: Path) -> tuple[Rig, Found]:
     rig = rig_of_document(document, module, how.units, path)
     cameras, notes = sized(rig.cameras, how, str(path))
+    if hasattr(module, "remarks"):
+        notes += module.remarks(cameras)
     quarters = module.quarters(document) if hasattr(module, "quarters") else {}
     if quarters and how.upright:
         cameras = tuple(turned(camera, quarters.get(camera.name, 0)) for camera in cameras)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from calib.camera import Camera
 from calib.formats import anipose, holding, tables
 
 NAME = "pose2sim"
 TITLE = "Pose2Sim"
+_NEXT_TO_NONE = 0.005
 HOLDS = holding.Holds(title=TITLE, dist=(4,), unit="m", says_unit=False)
 
 
@@ -33,6 +36,14 @@ def read(document: dict[str, Any], units: str | None, where: str) -> tuple[tuple
     found = tables.camera_tables(document)
     cameras = tuple(tables.read_camera(key, table, mm, where) for key, table in found.items())
     return cameras, dict(document.get("metadata", {}))
+
+
+def remarks(cameras: tuple[Camera, ...]) -> tuple[str, ...]:
+    """A line on a distortion that is next to none in every camera: that of Qualisys, divided by 64."""
+    if not all(camera.dist.any() and np.abs(camera.dist[:2]).max() < _NEXT_TO_NONE for camera in cameras):
+        return ()
+    what = "the distortion is next to none in every camera: Pose2Sim divides that of Qualisys by 64, by mistake"
+    return (f"{what}; if the rig is from QTM, convert its .qca.txt instead",)
 
 
 def write_path(cameras: tuple[Camera, ...], metadata: dict[str, Any], path: Path) -> tuple[str, ...]:
