@@ -90,9 +90,7 @@ def format_of(path: Path) -> str:
         if path.suffix.lower() == ".cal":
             what = "is a calibration of OptiTrack's Motive, a closed binary format"
             raise ConfigError(path, what, "no program but Motive reads it: film a board and run rigpose calibrate all")
-        raise ConfigError(
-            path, "holds no cameras that rigpose can read", f"--format one of {', '.join(formats.FORMATS)}"
-        )
+        raise ConfigError(path, "holds no cameras that rigpose can read", f"--from one of {', '.join(formats.FORMATS)}")
     return name
 
 
@@ -122,7 +120,7 @@ def read_any(
     path = Path(path)
     name = format or format_of(path)
     if name not in formats.FORMATS:
-        raise ConfigError("--format", f"{name!r} is not known", f"give one of {', '.join(formats.FORMATS)}")
+        raise ConfigError("--from", f"{name!r} is not known", f"give one of {', '.join(formats.FORMATS)}")
     how = Reading(units=units, size=size, upright=upright, pick=pick)
     module = formats.module_of(name)
     if hasattr(module, "read_path"):
@@ -219,7 +217,7 @@ def format_for(path: Path) -> str:
     known = {".toml": "rigpose", ".mat": "label3d", ".xml": "opencv", ".pkl": "deepfly3d"}
     if path.suffix.lower() in known:
         return known[path.suffix.lower()]
-    raise ConfigError(path, "does not say which format is meant", f"--format one of {', '.join(writable())}")
+    raise ConfigError(path, "does not say which format is meant", f"--as one of {', '.join(writable())}")
 
 
 def writable() -> tuple[str, ...]:
@@ -245,7 +243,7 @@ def write_any(rig: Rig, path: str | Path, format: str | None = None) -> tuple[st
     path = Path(path)
     name = format or format_for(path)
     if name not in writable():
-        raise ConfigError("--format", f"{name!r} cannot be written", f"give one of {', '.join(writable())}")
+        raise ConfigError("--as", f"{name!r} cannot be written", f"give one of {', '.join(writable())}")
     if name == "rigpose":
         write_rig(rig, path)
         return ()

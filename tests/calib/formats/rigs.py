@@ -35,6 +35,12 @@ def rig_of(*lenses, fisheye=(), names=None, sizes=None):
     return Rig(tuple(cameras))
 
 
+def check_of(imported):
+    """What the import found on the file's own points, which must be there."""
+    assert imported.check is not None
+    return imported.check
+
+
 def assert_same_cameras(ours, theirs, names=True, size=True, px=1e-7):
     """Equal within rounding, in numbers and in what they see."""
     assert len(ours) == len(theirs)

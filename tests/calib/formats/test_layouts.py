@@ -10,7 +10,7 @@ import pytest
 from calib.convert import read_any
 from calib.rig import Rig
 from rigpose.errors import ConfigError
-from tests.calib.formats.rigs import BARREL, FISHEYE, assert_same_cameras, rig_of
+from tests.calib.formats.rigs import BARREL, FISHEYE, assert_same_cameras, check_of, rig_of
 from tests.calib.scenes import cloud, views
 
 FOUR = BARREL[:4]
@@ -317,8 +317,8 @@ class TestColmap:
         back = read_any(tmp_path, units="m")
         assert back.format == "colmap"
         assert_same_cameras(rig.cameras, back.rig.cameras, px=1e-6)
-        assert back.check.n == len(rig) * 20
-        assert back.check.median_px < 1e-6
+        assert check_of(back).n == len(rig) * 20
+        assert check_of(back).median_px < 1e-6
 
     def test_it_has_no_unit_of_its_own(self, tmp_path):
         self.text(tmp_path / "m", self.rig(), cloud(self.rig(), 5, 300))
@@ -462,14 +462,14 @@ class TestLabel3D:
         points = cloud(rig, 20, 200)
         back = read_any(self.write(tmp_path / "label3d.mat", rig, points, radial), size=(1280, 1024))
         assert_same_cameras(rig.cameras, back.rig.cameras)
-        assert back.check.n == 2 * 19
-        assert back.check.median_px < 1e-9
+        assert check_of(back).n == 2 * 19
+        assert check_of(back).median_px < 1e-9
 
     def test_a_skew_is_kept_and_said(self, tmp_path):
         rig = rig_of(BARREL, BARREL)
         back = read_any(self.write(tmp_path / "label3d.mat", rig, cloud(rig, 20, 200), skew=-5.0))
         assert back.rig.cameras[0].K[0, 1] == -5
-        assert back.check.median_px < 1e-9
+        assert check_of(back).median_px < 1e-9
         assert any("skew" in note and "Camera0 -5" in note for note in back.notes)
 
     def test_a_folder_of_one_camera_files_in_natural_order(self, tmp_path):
@@ -550,5 +550,5 @@ def test_a_format_by_name_goes_before_what_is_recognised(tmp_path):
     (tmp_path / "c.json").write_text('{"K": [[900,0,320],[0,900,240],[0,0,1]]}')
     with pytest.raises(ConfigError, match="Panoptic"):
         read_any(tmp_path / "c.json", "panoptic")
-    with pytest.raises(ConfigError, match="--format: 'calibio' is not known"):
+    with pytest.raises(ConfigError, match="--from: 'calibio' is not known"):
         read_any(tmp_path / "c.json", "calibio")

@@ -6,7 +6,7 @@ import pytest
 from calib.convert import for_live_use, read_any, reproject, writable, write_any
 from calib.quality import judge
 from rigpose.errors import ConfigError
-from tests.calib.formats.rigs import assert_same_cameras
+from tests.calib.formats.rigs import assert_same_cameras, check_of
 
 pytestmark = pytest.mark.data
 
@@ -18,9 +18,9 @@ class TestDannce:
     def test_its_3d_labels_reproject_exactly(self, data_dir):
         back = self.read(data_dir)
         assert back.format == "label3d"
-        assert back.check.median_px < 1e-9
-        assert back.check.n > 10_000
-        assert back.check.behind == 0
+        assert check_of(back).median_px < 1e-9
+        assert check_of(back).n > 10_000
+        assert check_of(back).behind == 0
 
     def test_without_skew_it_is_good_and_reprojects_to_a_fiftieth_of_a_pixel(self, data_dir):
         back = self.read(data_dir)

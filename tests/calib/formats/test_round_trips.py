@@ -146,7 +146,7 @@ class TestWhatAFormatCannotHold:
             write_any(rig_of(FOUR, FOUR), tmp_path / "x", "opencap")
 
     def test_a_name_that_says_no_format_asks_for_one(self, tmp_path):
-        with pytest.raises(ConfigError, match="--format one of"):
+        with pytest.raises(ConfigError, match="--as one of"):
             write_any(rig_of(FOUR, FOUR), tmp_path / "cameras.yaml")
 
 
