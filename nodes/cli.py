@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from nodes.calibrate import app as calibrate
 from rigpose import __version__
 from rigpose.errors import ConfigError
 
@@ -32,6 +33,7 @@ app.add_typer(
     help="List the networks, look into one, or add one.",
     epilog="Example: rigpose models list",
 )
+app.add_typer(calibrate.app, name="calibrate", help=calibrate.HELP, epilog=calibrate.EPILOG)
 
 
 class Viewer(StrEnum):

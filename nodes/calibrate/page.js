@@ -144,6 +144,7 @@
   // ------------------------------------------------------------------ per camera
   function cameraTable() {
     if (!cameras.length) return;
+    if (!data.placed) { lensTable(); return; }
     section("Each camera", "Residuals in px: of the whole rig's solution; own = what the camera alone leaves (corners and "
       + "lens model), which the rig's cannot be below; held out = at moments that the solution did not see; predicted = "
       + "distance from where the other cameras alone say that the points are.");
@@ -169,6 +170,18 @@
       "rotation ± about its\nx ; y ; z, degrees"], sure));
     add(make("p", { class: "soft" }, "The first camera defines the world, so its place has no uncertainty of its own; "
       + "a focal length without ± was given and held."));
+  }
+
+  function lensTable() {
+    section("Each lens", "Residuals in px; held out = at views that the fit did not see. Focal lengths with one standard "
+      + "deviation, from how much parts of the views disagree.");
+    add(table(["camera", "views", "rms", "median", "p95", "rejected", "held out\nrms", "focal length\nfx ; fy, px",
+      "lens model", "focal length\nobservable", "picture\ncovered", "board at\nmm"],
+      cameras.map((c) => [c.name, String(c.views), number(c.spread.rms_px, 3), number(c.spread.median_px, 3),
+        number(c.spread.p95_px, 3), percent(c.spread.rejected_share), number(c.held_out_rms_px, 3),
+        c.focal_px.map((f, k) => measured(f, c.focal_deviation_px[k])).join(" ; "), textCell(c.intrinsics.split(",")[0]),
+        c.focal_observable ? "yes" : "no", percent(c.covered, 0),
+        known(c.distance_mm[0]) ? `${whole(c.distance_mm[0])} – ${whole(c.distance_mm[1])}` : "–"])));
   }
 
   function pictures() {
@@ -207,8 +220,8 @@
       const rejected = mine.filter((i) => !residuals.used[i]);
       const lengths = used.map((i) => Math.hypot(...residuals.residual_px[i])).sort((a, b) => a - b);
       const large = lengths.length ? lengths[Math.floor(0.95 * (lengths.length - 1))] : 1;
-      // A round factor that makes the 95th percentile a twentieth of the picture's width.
-      const wish = 0.05 * w / Math.max(large, 1e-6);
+      // A round factor that makes the 95th percentile a thirtieth of the picture's width.
+      const wish = w / 30 / Math.max(large, 1e-6);
       const power = 10 ** Math.floor(Math.log10(wish));
       const factor = [5, 2, 1].map((m) => m * power).find((f) => f <= wish) || power;
       const xs = [], ys = [];

@@ -400,9 +400,12 @@ def _cut(picture: np.ndarray, view: View) -> np.ndarray:
     return picture if view.flip == "none" else cv2.flip(picture, _FLIPS[view.flip])
 
 
-def sample(film: Film, most: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Some pictures of every camera, evenly spread, as (camera, picture)."""
+def sample(film: Film, most: int, cameras: Iterable[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
+    """Some pictures of every camera (or of these), evenly spread, as (camera, picture)."""
+    wanted = film.cameras if cameras is None else tuple(cameras)
     for v, reel in enumerate(film.reels):
+        if reel.camera not in wanted:
+            continue
         indices = film.index[v][film.index[v] >= 0]
         picks = indices[np.unique(np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(int))]
         reader = ReelReader(reel)

@@ -46,6 +46,7 @@ class Context:
         matched: How moments were found.
         notes: What else a reader should know.
         made: Further facts by name.
+        placed: Whether the cameras have places in the world; lenses alone have none.
         parts: Further sections: ``title``, ``text`` and a ``table`` (head, rows) or a ``plot`` (traces, x, y).
     """
 
@@ -56,6 +57,7 @@ class Context:
     matched: str = ""
     notes: Sequence[str] = ()
     made: Mapping[str, str] = field(default_factory=dict)
+    placed: bool = True
     parts: Sequence[Mapping[str, Any]] = ()
 
 
@@ -146,7 +148,10 @@ def page_data(outcome: Outcome, context: Context) -> dict[str, Any]:
         "outcome": document,
         "sizes": sizes,
         "sampled": sampled,
-        "scene": None if outcome.rig is None else scene_of(outcome.rig, outcome.board_poses, context.board),
+        "placed": context.placed,
+        "scene": None
+        if outcome.rig is None or not context.placed
+        else scene_of(outcome.rig, outcome.board_poses, context.board),
         "moment_words": "moment (its number in the pictures)",
         "made": {key: value for key, value in made.items() if value},
         "notes": list(context.notes),

@@ -27,6 +27,13 @@ COMMANDS = (
     "models list",
     "models show",
     "models add",
+    "calibrate",
+    "calibrate board",
+    "calibrate intrinsics",
+    "calibrate extrinsics",
+    "calibrate all",
+    "calibrate doctor",
+    "calibrate convert",
 )
 runner = CliRunner()
 

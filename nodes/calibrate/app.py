@@ -1,0 +1,334 @@
+"""The commands of `rigpose calibrate`, and what they take.
+
+Bodies import what they need when they run, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+HELP = "Calibrate the cameras of a rig, and judge, mend and convert calibrations."
+EPILOG = "Example: rigpose calibrate all recordings/board --board charuco:7x5:60:45:4X4_250 --to rig.toml"
+BOARD_WORDS = "As charuco:7x5:60:45:4X4_250, chessboard:9x6:30, aprilgrid:6x6:40:0.3 (mm), or a board file."
+
+
+class Units(StrEnum):
+    """Of a file that does not say them."""
+
+    mm = "mm"
+    cm = "cm"
+    m = "m"
+
+
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A folder with one video or one sub-folder of images for each camera, a recorded session, a pattern such "
+        "as boards/{camera}/*.png, a rig's YAML file (its cameras are started), or kept board views (.npz).",
+    ),
+]
+Board = Annotated[str, typer.Option("--board", metavar="BOARD", help=BOARD_WORDS)]
+Cameras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--camera", metavar="NAME=PATH", help="The video or folder of one camera, in place of SOURCE; repeatable."
+    ),
+]
+Timestamps = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A table of camera, sync_index or time_s, and frame_index; default: timestamps.csv beside the pictures, "
+        "else equal frame numbers.",
+    ),
+]
+Given = Annotated[
+    Path | None, typer.Option("--given", metavar="RIG", help="A rig file whose intrinsics are known and held.")
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="pinhole5 (default), pinhole8 or fisheye; for one camera as cam3=fisheye; repeatable.",
+    ),
+]
+Moments = Annotated[
+    int, typer.Option(metavar="N", min=4, help="Moments to calibrate with, chosen for what they cover.")
+]
+LookAt = Annotated[
+    int, typer.Option("--look-at", metavar="N", min=3, help="Moments in which the board is looked for, evenly spread.")
+]
+Report = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The report, an HTML page; default: beside the rig file.")
+]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WriteBad = Annotated[bool, typer.Option("--write-bad", help="Write the file although the verdict is bad.")]
+Seconds = Annotated[
+    float | None,
+    typer.Option(metavar="S", min=1.0, help="Of live cameras: film so long; default: until nothing lacks."),
+]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="What ${data} in a rig's YAML file stands for.")]
+Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="Processes that look for the board.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Look for the board anew in all pictures.")]
+KeepViews = Annotated[
+    Path | None, typer.Option("--keep-views", metavar="FILE", help="Keep what was seen of the board, as .npz.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no live table.")]
+UnitsOption = Annotated[Units | None, typer.Option(help="Units of a rig file that does not say them.")]
+Fits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fit",
+        metavar="CAMERA=HOW",
+        help="crop, scale or letterbox: how pictures of another size than the given rig's belong to it; repeatable.",
+    ),
+]
+
+
+def _end(body: Callable[[], int | None]) -> NoReturn:
+    from rigpose.program import guarded
+
+    raise typer.Exit(guarded(body))
+
+
+@app.command(epilog="Example: rigpose calibrate board charuco:7x5:30:22:4X4_250 --to board.pdf")
+def board(
+    board: Annotated[str, typer.Argument(metavar="BOARD", help=BOARD_WORDS)],
+    to: Annotated[
+        list[Path] | None, typer.Option("--to", metavar="FILE", help="PDF or PNG; repeatable; default: board.pdf.")
+    ] = None,
+    page: Annotated[
+        str, typer.Option(metavar="PAGE", help="a4, a3, letter, ..., WIDTHxHEIGHT in mm, or auto = what it fits on.")
+    ] = "auto",
+    dpi: Annotated[int, typer.Option(min=50, max=2400, help="Of a PNG.")] = 300,
+    json: Json = False,
+) -> None:
+    """Draw a board to print at true scale.
+
+    It is exactly what the detector expects; print it without scaling and measure a square.
+    """
+
+    def body() -> int:
+        from nodes.calibrate.board import run
+
+        return run(board, to or [Path("board.pdf")], page, dpi, json)
+
+    _end(body)
+
+
+@app.command(
+    epilog="Example: rigpose calibrate intrinsics recordings/lenses --board chessboard:9x6:30 --to lenses.toml"
+)
+def intrinsics(
+    board: Board,
+    source: Source = None,
+    cameras: Cameras = None,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The file to write.")] = Path("lenses.toml"),
+    models: Models = None,
+    look_at: LookAt = 1000,
+    report: Report = None,
+    no_report: NoReport = False,
+    json: Json = False,
+    write_bad: WriteBad = False,
+    seconds: Seconds = None,
+    data: Data = None,
+    workers: Workers = None,
+    no_cache: NoCache = False,
+    keep_views: KeepViews = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find each camera's focal length and distortion.
+
+    Cameras need not see the board at the same time. The file holds lenses only: give it to extrinsics or all.
+    """
+
+    def body() -> int:
+        from nodes.calibrate import solve
+
+        what = solve.Pictures(source, cameras or [], None, board, look_at, data, seconds, workers, not no_cache, quiet)
+        out = solve.Out(to, report, no_report, json, write_bad, keep_views)
+        return solve.intrinsics(what, out, models=models or [])
+
+    _end(body)
+
+
+@app.command(
+    epilog="Example: rigpose calibrate extrinsics boards --board charuco:7x5:60:45:4X4_250 --given lenses.toml"
+)
+def extrinsics(
+    board: Board,
+    given: Annotated[
+        Path, typer.Option("--given", metavar="RIG", help="A rig file whose intrinsics are known and held.")
+    ],
+    source: Source = None,
+    cameras: Cameras = None,
+    timestamps: Timestamps = None,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The rig file to write.")] = Path("rig.toml"),
+    units: UnitsOption = None,
+    fits: Fits = None,
+    moments: Moments = 150,
+    look_at: LookAt = 1000,
+    report: Report = None,
+    no_report: NoReport = False,
+    json: Json = False,
+    write_bad: WriteBad = False,
+    seconds: Seconds = None,
+    data: Data = None,
+    workers: Workers = None,
+    no_cache: NoCache = False,
+    keep_views: KeepViews = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find where cameras with known lenses stand.
+
+    All cameras film the board at the same time; neighbours must see it together.
+    """
+
+    def body() -> int:
+        from nodes.calibrate import solve
+
+        what = solve.Pictures(
+            source, cameras or [], timestamps, board, look_at, data, seconds, workers, not no_cache, quiet
+        )
+        out = solve.Out(to, report, no_report, json, write_bad, keep_views)
+        known = solve.Known(given, units.value if units else None, fits or [])
+        return solve.rig(what, out, known=known, models=[], moments=moments, title="Places of the cameras", hold=True)
+
+    _end(body)
+
+
+@app.command(name="all", epilog=EPILOG)
+def all_(
+    board: Board,
+    source: Source = None,
+    cameras: Cameras = None,
+    timestamps: Timestamps = None,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The rig file to write.")] = Path("rig.toml"),
+    given: Given = None,
+    units: UnitsOption = None,
+    fits: Fits = None,
+    models: Models = None,
+    moments: Moments = 150,
+    look_at: LookAt = 1000,
+    report: Report = None,
+    no_report: NoReport = False,
+    json: Json = False,
+    write_bad: WriteBad = False,
+    seconds: Seconds = None,
+    data: Data = None,
+    workers: Workers = None,
+    no_cache: NoCache = False,
+    keep_views: KeepViews = None,
+    quiet: Quiet = False,
+) -> None:
+    """Turn board pictures into a rig file.
+
+    Finds lenses and places, and says in a verdict and a report how far to trust them. Ends with 4 and writes no
+    rig file when the verdict is bad.
+    """
+
+    def body() -> int:
+        from nodes.calibrate import solve
+
+        what = solve.Pictures(
+            source, cameras or [], timestamps, board, look_at, data, seconds, workers, not no_cache, quiet
+        )
+        out = solve.Out(to, report, no_report, json, write_bad, keep_views)
+        known = solve.Known(given, units.value if units else None, fits or []) if given else None
+        return solve.rig(
+            what, out, known=known, models=models or [], moments=moments, title="Calibration of the rig", hold=False
+        )
+
+    _end(body)
+
+
+@app.command(epilog="Example: rigpose calibrate doctor recordings/board --board charuco:7x5:60:45:4X4_250")
+def doctor(
+    source: Source = None,
+    board: Annotated[
+        str | None, typer.Option("--board", metavar="BOARD", help=f"What was printed. {BOARD_WORDS}")
+    ] = None,
+    cameras: Cameras = None,
+    timestamps: Timestamps = None,
+    pictures: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Pictures of each camera in which boards are tried.")
+    ] = 24,
+    no_timing: Annotated[bool, typer.Option("--no-timing", help="Do not estimate the time between cameras.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say why a board is not found.
+
+    And whether the cameras ran at the same time, before anything is solved.
+    """
+
+    def body() -> int:
+        from nodes.calibrate.doctor import run
+
+        return run(source, cameras or [], timestamps, board, pictures, timing=not no_timing, json=json, quiet=quiet)
+
+    _end(body)
+
+
+@app.command(epilog="Example: rigpose calibrate convert Calib.qca.txt --to rig.toml")
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A camera file or folder of another program.")],
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="What to write; without it the file is only looked at.")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--from", metavar="FORMAT", help="Of SOURCE; default: recognised.")
+    ] = None,
+    to_format: Annotated[
+        str | None, typer.Option("--as", metavar="FORMAT", help="Of --to; default: by its suffix.")
+    ] = None,
+    units: UnitsOption = None,
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="WxH", help="Of the pictures, where SOURCE does not say it.")
+    ] = None,
+    upright: Annotated[
+        bool, typer.Option("--upright", help="The pictures were turned upright, as the source says.")
+    ] = False,
+    pick: Annotated[
+        str | None, typer.Option("--pick", metavar="NAME", help="Which part of a source that holds several.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Keep a skew and a far principal point, which live poses do not take.")
+    ] = False,
+    write_bad: WriteBad = False,
+    json: Json = False,
+) -> None:
+    """Read or write camera files of other programs.
+
+    An import is held against what else the source holds, where it holds something to reproject.
+    """
+
+    def body() -> int:
+        from nodes.calibrate.convert import run
+
+        pixels = None if size is None else _size(size)
+        return run(
+            source, to, format=format, to_format=to_format, units=units.value if units else None, size=pixels,
+            upright=upright, pick=pick, exact=exact, write_bad=write_bad, json=json,
+        )  # fmt: skip
+
+    _end(body)
+
+
+def _size(text: str) -> tuple[int, int]:
+    from rigpose.errors import ConfigError
+
+    width, x, height = text.partition("x")
+    if not (x and width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise ConfigError(f"--size {text}", "is not a picture's width and height", "for example --size 1280x1024")
+    return int(width), int(height)

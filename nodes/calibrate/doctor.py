@@ -1,0 +1,197 @@
+"""`rigpose calibrate doctor`: what is wrong with board pictures, before anything is solved."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from calib.board_doctor import Diagnosis, diagnose
+from calib.boards import Board, read_board
+from calib.quality import Finding, Level
+from calib.timing import Timing, frame_counts, offsets
+from nodes.calibrate import film_motion
+from nodes.calibrate.detecting import detect_film
+from nodes.calibrate.pictures import Film, find_film, sample
+from nodes.calibrate.solve import named_cameras
+from rigpose.errors import ConfigError, ExitCode
+
+FEW = 0.2
+"""Share of a camera's pictures with a board below which the board itself is doubted: often it is out of view, but one
+that was shown on purpose is seen in every fifth picture."""
+FEW_POINTS = 0.3
+"""Mean share of its points below which a board is doubted: a wrong layout agrees with a few markers by chance."""
+MOST_PICTURES = 16
+"""Of each doubted camera, in which other boards are tried: each takes some twenty trials."""
+_WORST_FIRST = ("bad", "suspect", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class Boards:
+    """How often a board was found in a camera's pictures."""
+
+    camera: str
+    pictures: int
+    found: int
+    points: float
+    """Mean share of the board's points in those that have one."""
+
+    @property
+    def doubted(self) -> bool:
+        """Whether it may be another board: seen too rarely, or never as more than a corner of it."""
+        return self.found < FEW * self.pictures or self.points < FEW_POINTS
+
+
+def run(
+    source: str | None,
+    cameras: Sequence[str],
+    timestamps: Path | None,
+    board: str | None,
+    pictures: int,
+    *,
+    timing: bool,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Look at pictures, and say in words what fits and what does not.
+
+    Args:
+        source: See `find_film`.
+        cameras: ``NAME=PATH`` options.
+        timestamps: See `find_film`.
+        board: What was printed, if that is known.
+        pictures: Of each camera, in which boards are tried.
+        timing: Whether to estimate the time between cameras.
+        json: Print JSON.
+        quiet: No progress bar.
+
+    Returns:
+        The exit code: 4 where something is bad.
+    """
+    wanted = None if board is None else read_board(board)
+    film = find_film(source, named_cameras(cameras), timestamps)
+    findings = list(frame_counts({reel.camera: reel.n for reel in film.reels if reel.is_video}))
+    boards: list[Boards] = []
+    doubts: dict[str, Diagnosis] = {}
+    if wanted is not None:
+        boards = _boards(film, wanted, pictures, quiet)
+        findings += _of_boards(boards, wanted)
+        doubts = _doubts(film, boards, wanted)
+        findings += [_of_doubt(camera, doubt) for camera, doubt in doubts.items()]
+    told, why = _timing(film) if timing else (None, "")
+    if told is not None:
+        findings += told.findings()
+    findings.sort(key=lambda finding: _WORST_FIRST.index(finding.level))
+    if json:
+        print(json_module.dumps(_document(film, wanted, boards, doubts, told, why, findings), indent=2))
+    else:
+        _say(film, wanted, boards, told, why, findings)
+    return int(ExitCode.BAD_VERDICT if any(finding.level == "bad" for finding in findings) else ExitCode.OK)
+
+
+def _boards(film: Film, board: Board, pictures: int, quiet: bool) -> list[Boards]:
+    views = detect_film(film, board, look_at=pictures, quiet=quiet)
+    looked = (film.index[:, film.spread(pictures)] >= 0).sum(axis=1)
+    found = views.usable.sum(axis=1) if len(views.frames) else np.zeros(len(film.reels), int)
+    share = [float(c[c > 0].mean() / board.count) if (c > 0).any() else 0.0 for c in views.counts]
+    share = share if len(views.frames) else [0.0] * len(film.reels)
+    return [
+        Boards(reel.camera, int(n), int(k), points)
+        for reel, n, k, points in zip(film.reels, looked, found, share, strict=True)
+    ]
+
+
+def _of_boards(boards: list[Boards], board: Board) -> list[Finding]:
+    findings = []
+    for one in boards:
+        if one.found < FEW * one.pictures:
+            level: Level = "suspect" if one.found else "bad"
+            what = f"{board.name} was found in {one.found} of {one.pictures} pictures"
+            findings.append(Finding(level, (one.camera,), what, "is it what was printed, in view, sharp and well lit?"))
+        elif one.doubted:
+            what = f"where {board.name} was found, it was {100 * one.points:.0f} % of its points"
+            findings.append(Finding("suspect", (one.camera,), what, "is it what was printed?"))
+    if board.ambiguous:
+        what = f"{board.name} looks the same turned by 180 degrees"
+        findings.append(Finding("note", (), what, "keep it upright, or print one with an odd and an even side"))
+    return findings
+
+
+def _doubts(film: Film, boards: list[Boards], board: Board) -> dict[str, Diagnosis]:
+    """Which board it is, for cameras in which this one was seen too rarely."""
+    doubted = [one.camera for one in boards if one.doubted]
+    pictures: dict[str, list[np.ndarray]] = {camera: [] for camera in doubted}
+    for camera, picture in sample(film, MOST_PICTURES, doubted):
+        pictures[camera].append(picture)
+    return {camera: diagnose(some, board) for camera, some in pictures.items() if some}
+
+
+def _of_doubt(camera: str, doubt: Diagnosis) -> Finding:
+    if doubt.fits or doubt.best is None:
+        return Finding("note", (camera,), str(doubt).rstrip("."), "look at its pictures")
+    remedy = "mirror its pictures" if doubt.mirrored else f"use --board {doubt.best.board.name}"
+    return Finding("suspect", (camera,), str(doubt).rstrip("."), remedy)
+
+
+def _timing(film: Film) -> tuple[Timing | None, str]:
+    """The time between the cameras, or why it cannot be told."""
+    if len(film.reels) < 2:
+        return None, "there is one camera"
+    try:
+        return offsets(film_motion.signals(film)), ""
+    except ConfigError as error:
+        return None, str(error)
+
+
+def _document(
+    film: Film,
+    board: Board | None,
+    boards: list[Boards],
+    doubts: dict[str, Diagnosis],
+    timing: Timing | None,
+    why: str,
+    findings: list[Finding],
+) -> dict[str, object]:
+    return {
+        "source": film.source,
+        "matched": film.matched,
+        "cameras": {
+            reel.camera: {"pictures": reel.n, "size": list(reel.size), "rate": reel.rate, "video": reel.is_video}
+            for reel in film.reels
+        },
+        "notes": list(film.notes),
+        "board": None if board is None else board.name,
+        "boards": [asdict(one) for one in boards],
+        "diagnoses": {camera: doubt.document() for camera, doubt in doubts.items()},
+        "timing": {"why": why} if timing is None else timing.document(),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def _say(
+    film: Film, board: Board | None, boards: list[Boards], timing: Timing | None, why: str, findings: list[Finding]
+) -> None:
+    print(f"{film.source}: {len(film.reels)} cameras, {film.n_moments} moments by {film.matched}")
+    for reel in film.reels:
+        kind = f"video, {reel.rate:g} frames per second" if reel.rate else "video" if reel.is_video else "images"
+        print(f"  {reel.camera}: {reel.n} pictures of {reel.size[0]}x{reel.size[1]} px ({kind})")
+    for note in film.notes:
+        print(f"  {note}")
+    if board is not None:
+        print(f"board {board.name}:")
+        for one in boards:
+            share = f", {100 * one.points:.0f} % of its points" if one.found else ""
+            print(f"  {one.camera}: found in {one.found} of {one.pictures} pictures{share}")
+    if timing is not None:
+        print(f"time against {timing.reference}, from {timing.source}:")
+        for offset in timing.offsets:
+            if offset.camera != timing.reference:
+                print(f"  {offset}")
+    elif why:
+        print(f"time between cameras: not told ({why})")
+    print("nothing is wrong here" if not findings else "what to look at:")
+    for finding in findings:
+        print(f"  {finding.level}: {finding}")
