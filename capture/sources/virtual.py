@@ -26,6 +26,8 @@ from rigpose.stamps import now_ns
 log = logging.getLogger(__name__)
 
 _FIRST_DRAWING_NS = 5_000_000
+_FORESEEN = 8
+"""Ticks whose motion is computed at once."""
 
 
 class VirtualConfig(ScheduledConfig):
@@ -116,7 +118,7 @@ class VirtualSource(ScheduledSource):
         self._world = world
 
     def _make(self, first: int) -> Iterator[tuple[int, np.ndarray]]:
-        world, tick = self._made, first
+        world, tick, foreseen = self._made, first, first
         while not self._stop.is_set():
             if not self.lossless and now_ns() + self._drawing_ns > self._clock.tick_ns(tick + 1):
                 # Too late for this one; the first that can be drawn in time is next.
@@ -124,10 +126,16 @@ class VirtualSource(ScheduledSource):
             if self.n_frames is not None and tick >= self.n_frames:
                 return
             begin = now_ns()
-            image = world.render(self._view, tick * self._clock.period_ns / 1e9)
+            if tick >= foreseen:
+                foreseen = tick + _FORESEEN
+                world.foresee([self._seconds(next_) for next_ in range(tick, foreseen)])
+            image = world.render(self._view, self._seconds(tick))
             self._drawing_ns += 0.1 * (now_ns() - begin - self._drawing_ns)
             yield tick, image
             tick += 1
+
+    def _seconds(self, tick: int) -> float:
+        return tick * self._clock.period_ns / 1e9
 
     def _about(self, tick: int) -> dict[str, Any]:
         return {

@@ -130,6 +130,10 @@ def _lay_floor(rng: np.random.Generator, image: np.ndarray, camera: Camera, scen
     far = eye[2] / np.maximum(-up, np.float32(1e-4))
     x, y = east * far + eye[0], north * far + eye[1]
     inside = (x * x + y * y < reach * reach).view(np.uint8)
+    reached = np.flatnonzero(inside.any(axis=1))
+    if not len(reached):
+        return
+    part = slice(reached[0], reached[-1] + 1)
     per_mm = np.float32(_TILE / pitch_mm)
-    floor = cv2.remap(tile, x * per_mm, y * per_mm, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    cv2.copyTo(floor, inside, image)
+    floor = cv2.remap(tile, x[part] * per_mm, y[part] * per_mm, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    cv2.copyTo(floor, inside[part], image[part])

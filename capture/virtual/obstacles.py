@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
 from capture.virtual.body import hsv
-from capture.virtual.scenario import Scenario, Seed, generator, within
+from capture.virtual.scenario import OccludersSection, Scenario, Seed, generator, within
 
 _STREAM = 40
 _CARD_STREAM = 60
@@ -114,32 +115,56 @@ class Cards:
     hidden: Bool[np.ndarray, " J"]
 
 
+@dataclass(frozen=True)
+class _Deck:
+    """What chance says of the cards that one camera has before its lens for a while."""
+
+    joints: np.ndarray
+    turn: Float[np.ndarray, " N"]
+    shape: Float[np.ndarray, "N 2"]
+    beside: Float[np.ndarray, "N 2"]
+    colour: Float[np.ndarray, "N 3"]
+    cover: float
+
+
+@lru_cache(maxsize=64)
+def _deck(
+    count_limits: tuple[int, int], cover: tuple[float, float], seed: Seed, view: int, hold: int, n_joints: int
+) -> _Deck | None:
+    """The same for as long as the cards are held; ``None`` = there are none meanwhile."""
+    rng = generator(seed, _CARD_STREAM + 1000 * view + hold)
+    count = int(rng.integers(count_limits[0], count_limits[1] + 1))
+    if count == 0:
+        return None
+    joints = rng.choice(n_joints, count, replace=False)
+    turn = rng.uniform(0, np.pi, count)
+    shape = rng.uniform(0.6, 1.5, (count, 1)) ** np.array([[1, -1]])
+    beside = rng.uniform(-0.12, 0.12, (count, 2))
+    colour = np.array([hsv(h, s, v) for h, s, v in rng.uniform((0, 0, 0.2), (360, 0.5, 0.9), (count, 3)).tolist()])
+    return _Deck(joints, turn, shape, beside, colour, within(rng, cover))
+
+
 def cards(scenario: Scenario, seed: Seed, view: int, t_s: float, points_px: Float[np.ndarray, "J 2"]) -> Cards | None:
     """Cards that cover a share of the joints exactly; ``None`` where the scenario has none.
 
     Each lies near a joint that it keeps to for a while, and all grow together until enough joints are
     covered. The joint is not in a card's middle: where a card is does not tell where a joint is.
     """
-    section = scenario.occluders
+    section: OccludersSection = scenario.occluders
     if section.cards[1] < 1 or section.cards_cover[1] <= 0:
         return None
     hold = int(max(0, np.floor(t_s / _CARD_HOLD_S) + 1))
-    rng = generator(seed, _CARD_STREAM + 1000 * view + hold)
-    count = int(rng.integers(section.cards[0], section.cards[1] + 1))
-    if count == 0:
+    deck = _deck(section.cards, section.cards_cover, seed, view, hold, len(points_px))
+    if deck is None:
         return None
-    joints = rng.choice(len(points_px), count, replace=False)
-    turn = rng.uniform(0, np.pi, count)
-    shape = rng.uniform(0.6, 1.5, (count, 1)) ** np.array([[1, -1]])
-    beside = rng.uniform(-0.12, 0.12, (count, 2))
-    colour = np.array([hsv(h, s, v) for h, s, v in rng.uniform((0, 0, 0.2), (360, 0.5, 0.9), (count, 3)).tolist()])
     seen = np.isfinite(points_px).all(axis=-1)
-    n_hidden = round(within(rng, section.cards_cover) * len(points_px))
+    n_hidden = round(deck.cover * len(points_px))
     if not seen.any() or n_hidden == 0:
         return None
     extent = float(np.ptp(points_px[seen], axis=0).max())
-    safe = np.where(seen[:, None], points_px, np.nanmean(points_px[seen], axis=0))
-    center = safe[joints] + beside * extent
+    safe = points_px if seen.all() else np.where(seen[:, None], points_px, np.nanmean(points_px[seen], axis=0))
+    turn, shape = deck.turn, deck.shape
+    center = safe[deck.joints] + deck.beside * extent
     axes = np.stack([np.stack([np.cos(turn), np.sin(turn)], -1), np.stack([-np.sin(turn), np.cos(turn)], -1)], 1)
     local = np.abs(np.einsum("jnc,nac->nja", safe[:, None] - center, axes)) / shape[:, None]
     needed = np.where(seen, local.max(axis=-1).min(axis=0), np.inf)
@@ -150,7 +175,7 @@ def cards(scenario: Scenario, seed: Seed, view: int, t_s: float, points_px: Floa
     half = min((order[last] + beyond) / 2, order[last] + 0.03 * extent)
     signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
     corners = center[:, None] + np.einsum("ka,nac->nkc", signs, axes * (half * shape)[..., None])
-    return Cards(corners, colour, needed <= half)
+    return Cards(corners, deck.colour, needed <= half)
 
 
 def visible_faces(seen_mm: Float[np.ndarray, "8 3"]) -> list[tuple[int, ...]]:

@@ -17,8 +17,8 @@ from capture.virtual.body import Body
 from capture.virtual.obstacles import Box, Cards, Pole, as_points, visible_faces
 from capture.virtual.optics import Optics
 
-_CAP = 8
-_ROUND_CAP = 28
+_CAP = np.linspace(0, 1, 8)
+_ROUND_CAP = np.linspace(0, 1, 28)
 _LARGE_PX = 18
 _SEGMENTS = 5
 _SCALE = np.array([1.0, 0.84, 0.62, 0.34])
@@ -68,7 +68,7 @@ def _outlines(
     angle = np.arctan2(along[:, 1], along[:, 0])
     slope = np.where(first | second, 0.0, (start_radius - end_radius) / np.maximum(length, 1e-6))
     open_angle = np.arccos(np.clip(slope, -1, 1))
-    cap = np.linspace(0, 1, _ROUND_CAP if max(start_radius.max(), end_radius.max()) > _LARGE_PX else _CAP)
+    cap = _ROUND_CAP if max(start_radius.max(), end_radius.max()) > _LARGE_PX else _CAP
     end_angles = (angle - open_angle)[:, None] + 2 * open_angle[:, None] * cap
     start_angles = (angle + open_angle)[:, None] + 2 * (np.pi - open_angle)[:, None] * cap
     end_cap = np.stack([np.cos(end_angles), np.sin(end_angles)], -1) * end_radius[:, None, None] + end[:, None]
@@ -107,11 +107,30 @@ class Painter:
         self._clothed = np.array([part.name.endswith(limbs) for part in capsules.parts], bool)
         self._start_end = np.concatenate([capsules.start, capsules.end])
         self._poles = self._see_poles(poles)
-        self._boxes = [(box, optics.see(box.corners_mm)) for box in boxes]
+        self._boxes = [seen for box in boxes if (seen := self._see_box(box)) is not None]
+        # What stands still looks the same in every picture of one crop, and pictures of one crop come in a row.
+        self._still: tuple[bytes, list[tuple[float, list, int]]] | None = None
 
     def _see_poles(self, poles: tuple[Pole, ...]) -> list[tuple[np.ndarray, np.ndarray, Pole]]:
         see = self._optics.see
         return [(see(pole.foot_mm[None])[0], see(pole.top_mm[None])[0], pole) for pole in poles]
+
+    def _see_box(self, box: Box) -> tuple[float, list[tuple[np.ndarray, list[float]]]] | None:
+        """Its depth, and px and colour of the faces that look at the camera; ``None`` = it cannot be shown."""
+        corners = self._optics.see(box.corners_mm)
+        px, valid = self._optics.pixels(corners)
+        if not valid.all():
+            return None
+        faces = []
+        for face in visible_faces(corners):
+            quad = corners[list(face)]
+            normal = np.cross(quad[1] - quad[0], quad[2] - quad[0])
+            normal = normal / max(float(np.linalg.norm(normal)), 1e-9)
+            if np.dot(normal, quad.mean(axis=0)) > 0:
+                normal = -normal
+            lit = self._lamp.ambient + self._lamp.strength * max(0.0, float(normal @ self._light))
+            faces.append((px[list(face)], np.clip(255 * np.array(box.colour) * lit * self._lamp.tint, 0, 255).tolist()))
+        return float(corners[:, 2].mean()), faces
 
     def paint(
         self,
@@ -152,11 +171,18 @@ class Painter:
             corners = seen[list(part.points)]
             layers = self._hull(corners, np.array(part.colour), to_crop)
             items.append((float(corners[:, 2].mean()) - part.lift_mm, layers, n + number + 1))
-        for foot, top, pole in self._poles:
-            items.append(self._pole(foot, top, pole, to_crop))
-        for box, corners in self._boxes:
-            items.append((float(corners[:, 2].mean()), self._box(corners, box, to_crop), 0))
-        return items
+        return items + self._standing(to_crop)
+
+    def _standing(self, to_crop: np.ndarray) -> list[tuple[float, list, int]]:
+        """Poles and boxes."""
+        key = to_crop.tobytes()
+        if self._still is None or self._still[0] != key:
+            items = [self._pole(foot, top, pole, to_crop) for foot, top, pole in self._poles]
+            for depth, faces in self._boxes:
+                layers = [(as_points(px @ to_crop[:, :2].T + to_crop[:, 2]), colour) for px, colour in faces]
+                items.append((depth, layers, 0))
+            self._still = key, items
+        return self._still[1]
 
     # ------------------------------------------------------------------ limbs
 
@@ -166,7 +192,7 @@ class Painter:
         colours = self._shaded(start, end, c.colour)
         outlines, valid, groups = self._project(start, end, c.start_radius_mm, c.end_radius_mm, to_crop)
         depth = ((start[:, 2] + end[:, 2]) / 2 - c.lift_mm).tolist()
-        cloth = self._cloth(start, end, to_crop) if len(self._pattern) else {}
+        cloth = self._cloth(start, end, to_crop) if len(self._pattern) and self._clothed.any() else {}
         items: list[tuple[float, list, int]] = []
         for number in range(len(c.parts)):
             if not valid[number]:
@@ -259,11 +285,10 @@ class Painter:
         reach = np.abs(hull - middle).min(axis=0).mean() + 0.25 * np.ptp(hull, axis=0).min()
         lit = 0.35 + 0.5 * np.clip(0.3 - 0.7 * self._light[2], 0, 1)
         base = 255 * colour * (self._lamp.ambient + self._lamp.strength * lit) * self._lamp.tint
-        layers = []
-        for scale, shift, shade in zip(0.5 + 0.5 * _SCALE, _SHIFT, 0.45 + 0.55 * _SHADE, strict=True):
-            polygon = middle + scale * (hull - middle) + shift * 0.6 * reach * self._light[:2]
-            layers.append((as_points(polygon), np.clip(base * shade, 0, 255).tolist()))
-        return layers
+        shift = (_SHIFT * 0.6 * reach)[:, None, None] * self._light[:2]
+        polygons = as_points(middle + (0.5 + 0.5 * _SCALE)[:, None, None] * (hull - middle) + shift)
+        colours = np.clip(base * (0.45 + 0.55 * _SHADE)[:, None], 0, 255).tolist()
+        return list(zip(polygons, colours, strict=True))
 
     def _pole(self, foot: np.ndarray, top: np.ndarray, pole: Pole, to_crop: np.ndarray) -> tuple[float, list, int]:
         radius = np.array([pole.radius_mm])
@@ -277,23 +302,6 @@ class Painter:
                 for segment in range(groups)
             ]
         return float((foot[2] + top[2]) / 2), layers, 0
-
-    def _box(self, corners: np.ndarray, box: Box, to_crop: np.ndarray) -> list:
-        px, valid = self._optics.pixels(corners)
-        if not valid.all():
-            return []
-        px = px @ to_crop[:, :2].T + to_crop[:, 2]
-        layers = []
-        for face in visible_faces(corners):
-            quad = corners[list(face)]
-            normal = np.cross(quad[1] - quad[0], quad[2] - quad[0])
-            normal = normal / max(float(np.linalg.norm(normal)), 1e-9)
-            if np.dot(normal, quad.mean(axis=0)) > 0:
-                normal = -normal
-            lit = self._lamp.ambient + self._lamp.strength * max(0.0, float(normal @ self._light))
-            colour = np.clip(255 * np.array(box.colour) * lit * self._lamp.tint, 0, 255).tolist()
-            layers.append((as_points(px[list(face)]), colour))
-        return layers
 
     def paint_cards(self, image: np.ndarray, cards: Cards, to_crop: np.ndarray) -> None:
         """Draw cards held before the lens."""

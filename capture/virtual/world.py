@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -86,6 +87,7 @@ class World:
         self._noises: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
         # All cameras of a rig, and truth and picture, ask for the same moment one after the other.
         self._exposed: tuple[float, np.ndarray] | None = None
+        self._foreseen: dict[float, np.ndarray] = {}
         self._cards_of: dict[int, tuple[float, obstacles.Cards | None]] = {}
 
     @property
@@ -113,6 +115,12 @@ class World:
     def poses_mm(self, t_s: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T J 3"]:
         """Where the joints are at moments, world."""
         return self.subject.points_mm(np.asarray(t_s, float))[:, : len(self.skeleton.joints)]
+
+    def foresee(self, t_s: Sequence[float]) -> None:
+        """Compute at once where everything is at the moments that are asked for next; many cost as much as one."""
+        moments = np.stack([self._moments(t) for t in t_s])
+        points = self.subject.points_mm(moments.ravel())
+        self._foreseen = dict(zip(t_s, points.reshape(*moments.shape, *points.shape[1:]), strict=True))
 
     def truth(self, t_s: float) -> Truth:
         """What is true at a moment (the middle of a picture's exposure)."""
@@ -194,10 +202,13 @@ class World:
         """(3, P, 3) at begin, middle and end of an exposure; (1, P, 3) where nothing moves in one."""
         known = self._exposed
         if known is None or known[0] != t_s:
-            half = self._look.exposure_s / 2 if self.scenario.motion_blur else 0.0
-            moments = np.array([t_s - half, t_s, t_s + half]) if half else np.array([t_s])
-            known = self._exposed = t_s, self.subject.points_mm(moments)
+            points = self._foreseen.get(t_s)
+            known = self._exposed = t_s, self.subject.points_mm(self._moments(t_s)) if points is None else points
         return known[1]
+
+    def _moments(self, t_s: float) -> np.ndarray:
+        half = self._look.exposure_s / 2 if self.scenario.motion_blur else 0.0
+        return np.array([t_s - half, t_s, t_s + half]) if half else np.array([t_s])
 
     def _subs(self, view: int, points: np.ndarray, to_crop: np.ndarray) -> int:
         """How many sub-exposures make the motion look smooth."""

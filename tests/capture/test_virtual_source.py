@@ -168,7 +168,7 @@ class TestLive:
             raise ValueError("no paint")
 
         monkeypatch.setattr(World, "render", broken)
-        one.open(StartClock(now_ns(), PERIOD))
+        one.open(StartClock(now_ns() + 300_000_000, PERIOD))
         with pytest.raises(Exception, match="drawing failed: no paint"):
             while one.read() is not None:
                 pass
