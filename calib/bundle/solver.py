@@ -14,6 +14,8 @@ _FIRST_DAMPING = 1e-4
 _LEAST_DAMPING, _MOST_DAMPING = 1e-12, 1e12
 _TRUSTED = 1e-2
 """A small gain says that the end is reached only where not the damping made it small."""
+_STEP = 1e4
+"""Times the tolerance: squared length of a step of the cameras, in their own deviations, that moves none."""
 _NOTHING = 1e-16
 """Squared sigmas an observation: residuals are what rounding leaves."""
 _FLOOR = 1e-13
@@ -69,8 +71,8 @@ def scale_of(normal: Normal) -> np.ndarray:
     return np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
 
 
-def step_of(normal: Normal, damping: float, gauge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The damped step (P,) of the cameras and (B, s) of the blocks.
+def step_of(normal: Normal, damping: float, gauge: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """The damped step (P,) of the cameras, (B, s) of the blocks, and the cameras' squared length in deviations.
 
     Args:
         normal: The equations.
@@ -87,21 +89,24 @@ def step_of(normal: Normal, damping: float, gauge: np.ndarray) -> tuple[np.ndarr
     try:
         cameras = scipy.linalg.solve(matrix, gradient / scale, assume_a="pos", check_finite=False) / scale
     except scipy.linalg.LinAlgError:
-        return np.full_like(gradient, np.nan), np.full_like(normal.block_gradient, np.nan)
+        return np.full_like(gradient, np.nan), np.full_like(normal.block_gradient, np.nan), np.nan
     blocks = (inverse @ normal.block_gradient[..., None])[..., 0] - np.einsum("bps,p->bs", eliminated, cameras)
-    return cameras, blocks
+    return cameras, blocks, float(cameras @ gradient)
 
 
 def descend(
     problem: Problem, state: State, blocks: Blocks, gauge: np.ndarray, *, tolerance: float, max_iterations: int
 ) -> Descent:
-    """Go down until a step gains less than ``tolerance`` of the cost."""
+    """Go down until a step gains less than ``tolerance`` of the cost, or moves no camera by what could be told.
+
+    Reweighted points that lie between two minima of a robust loss creep for long; the cameras do not follow them.
+    """
     damping, grow = _FIRST_DAMPING, 2.0
     cost = problem.cost(state, blocks)
     nothing = _NOTHING * sum(int((seen.per_sigma > 0).sum()) for seen in problem.views)
     normal = problem.linearised(state, blocks)
     for iteration in range(1, max_iterations + 1):
-        by_cameras, by_blocks = step_of(normal, damping, gauge)
+        by_cameras, by_blocks, length2 = step_of(normal, damping, gauge)
         trial = np.inf
         if np.isfinite(by_cameras).all() and np.isfinite(by_blocks).all():
             moved, others = state.moved(problem.table, by_cameras), blocks.moved(by_blocks)
@@ -110,7 +115,8 @@ def descend(
         if trial <= cost:
             gained = cost - trial
             state, blocks, cost = moved, others, trial
-            if (gained <= tolerance * cost and damping <= _TRUSTED) or cost <= nothing:
+            small = gained <= tolerance * cost or 0 < length2 <= _STEP * tolerance
+            if (small and damping <= _TRUSTED) or cost <= nothing:
                 return Descent(state, blocks, cost, iteration, True)
             # Nielsen 1999: the better the model foresaw the gain, the less damping.
             share = gained / max(promised, 1e-300)
