@@ -10,7 +10,7 @@ import numpy as np
 from calib.camera import Camera
 from calib.formats import holding, storage
 from calib.formats.found import Found, Reading, lens_list, sized
-from calib.formats.rotations import numbers, rotation_of
+from calib.formats.rotations import numbers, rotation_of, size_of
 from rigpose.errors import ConfigError
 
 TITLE = "EasyMocap"
@@ -58,7 +58,7 @@ def _camera(name: str, intri: dict[str, Any], extri: dict[str, Any], folder: Pat
     size = of(intri, inside, "W"), of(intri, inside, "H")
     return Camera(
         name=name,
-        size=(0, 0) if size[0] is None or size[1] is None else (int(size[0]), int(size[1])),
+        size=(0, 0) if size[0] is None or size[1] is None else size_of(size, inside),
         K=K,
         dist=lens_list([] if dist is None else dist, inside),
         rvec=rotation_of(turn, outside, f"R_{name}"),

@@ -15,7 +15,7 @@ import numpy as np
 from calib.camera import Camera
 from calib.formats import holding, text
 from calib.formats.found import Found, Reading, lens_list
-from calib.formats.rotations import numbers, rvec_of
+from calib.formats.rotations import numbers, rvec_of, size_of
 from rigpose.errors import ConfigError
 
 TITLE = "Kalibr"
@@ -79,11 +79,10 @@ def _camera(name: str, node: dict[str, Any], R: np.ndarray, t: np.ndarray, where
         what = f"camera_model {model} with distortion_model {bent} has no counterpart in OpenCV's models"
         raise ConfigError(where, what, "calibrate with pinhole-radtan or pinhole-equi")
     fu, fv, pu, pv = numbers(node["intrinsics"], where, "intrinsics", (4,))
-    width, height = numbers(node.get("resolution"), where, "resolution", (2,))
     dist = numbers(node.get("distortion_coeffs", []), where, "distortion_coeffs").ravel()
     return Camera(
         name=name,
-        size=(int(width), int(height)),
+        size=size_of(node.get("resolution"), where, "resolution"),
         K=np.array([[fu, 0, pu], [0, fv, pv], [0, 0, 1]]),
         dist=lens_list(dist, where) if bent != "none" else np.zeros(0),
         rvec=rvec_of(R, where),

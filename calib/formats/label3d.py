@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from calib.camera import Camera
-from calib.formats import holding, text
+from calib.formats import holding, mat
 from calib.formats.found import Found, Reading, Views, lens_list, sized
 from calib.formats.rotations import numbers, rvec_of
-from rigpose.errors import ConfigError, MissingError
+from rigpose.errors import ConfigError
 
 TITLE = "Label3D"
 HOLDS = holding.Holds(title=TITLE, dist=(5,), unit="mm", size=False, skew=True)
@@ -41,19 +41,6 @@ def _params_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*_params.mat"), key=natural)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    from scipy import io as scipy_io  # here, for it is slow to import and few files need it
-
-    data = text.read_bytes(path)
-    if data[:10] == b"MATLAB 7.3":
-        what = "is a MATLAB 7.3 file (HDF5), which is not read"
-        raise MissingError(path, what, "in MATLAB: save(name, '-struct', 'labels', '-v7')")
-    try:
-        return scipy_io.loadmat(io.BytesIO(data), squeeze_me=False)
-    except Exception as error:  # scipy raises what it likes on a broken file
-        raise ConfigError(path, f"is no .mat file that can be read: {error}", "save it with -v7") from None
-
-
 def read_path(path: Path, how: Reading) -> Found:
     """The cameras, and the labels that the file holds.
 
@@ -64,9 +51,11 @@ def read_path(path: Path, how: Reading) -> Found:
     mm = how.millimetres("mm", str(path))
     if path.is_dir():
         files = _params_files(path)
-        cameras = [_camera(_one(_load(file), file), file.stem.removesuffix("_params"), mm, str(file)) for file in files]
+        cameras = [
+            _camera(_one(mat.load(file), file), file.stem.removesuffix("_params"), mm, str(file)) for file in files
+        ]
         return _found(cameras, how, None)
-    document = _load(path)
+    document = mat.load(path)
     if "params" not in document:
         return _found([_camera(_one(document, path), path.stem.removesuffix("_params"), mm, str(path))], how, None)
     structs = [_struct(cell, f"{path}, params") for cell in document["params"].ravel()]
@@ -157,6 +146,6 @@ def write_path(cameras: tuple[Camera, ...], metadata: dict[str, Any], path: Path
         params[index, 0] = dict(zip(_FIELDS, values, strict=True))
         names[0, index] = camera.name
     buffer = io.BytesIO()
-    scipy_io.savemat(buffer, {"params": params, "camnames": names})
+    scipy_io.savemat(buffer, {"params": params, "camnames": names}, do_compression=True)
     holding.write_new(path, buffer.getvalue())
     return holding.dropped(cameras, metadata, HOLDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from calib.camera import Camera
 from calib.formats import pickles, text
 from calib.formats.found import Found, Reading, lens_list
-from calib.formats.rotations import numbers, rvec_of
+from calib.formats.rotations import numbers, rvec_of, size_of
 from rigpose.errors import ConfigError
 
 TITLE = "OpenCap"
@@ -44,7 +44,7 @@ def read_path(path: Path, how: Reading) -> Found:
         cameras.append(
             Camera(
                 name=file.parent.name,
-                size=(int(width), int(height)),
+                size=size_of([width, height], where, "imageSize"),
                 K=numbers(node.get("intrinsicMat"), where, "intrinsicMat", (3, 3)),
                 dist=lens_list(numbers(node.get("distortion", []), where, "distortion"), where),
                 rvec=rvec_of(node.get("rotation"), where, "rotation"),

@@ -15,7 +15,7 @@ import numpy as np
 from calib.camera import Camera
 from calib.formats import holding, storage
 from calib.formats.found import Found, Reading, lens_list, sized
-from calib.formats.rotations import numbers, rotation_of
+from calib.formats.rotations import numbers, rotation_of, size_of
 from rigpose.errors import ConfigError
 
 TITLE = "OpenCV YAML or XML"
@@ -132,8 +132,8 @@ def _size(node: dict[str, Any], where: str) -> tuple[int, int]:
         key, both = _first(node, _SIZE)
         if both is None:
             return 0, 0
-        width, height = numbers(storage.matrix(both, where, key), where, key, (2,))
-    return int(float(width)), int(float(height))
+        return size_of(storage.matrix(both, where, key), where, key)
+    return size_of([width, height], where)
 
 
 def _is_fisheye(node: dict[str, Any], where: str) -> bool:

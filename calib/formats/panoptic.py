@@ -9,7 +9,7 @@ from typing import Any
 from calib.camera import Camera
 from calib.formats import holding, text
 from calib.formats.found import Found, Reading, lens_list
-from calib.formats.rotations import numbers, rvec_of
+from calib.formats.rotations import numbers, rvec_of, size_of
 from rigpose.errors import ConfigError
 
 TITLE = "CMU Panoptic"
@@ -48,10 +48,9 @@ def read_path(path: Path, how: Reading) -> Found:
 def _camera(node: dict[str, Any], mm: float, where: str) -> Camera:
     name = str(node.get("name", f"{node.get('panel', 0):02}_{node.get('node', 0):02}"))
     where = f"{where}, camera {name}"
-    width, height = numbers(node.get("resolution"), where, "resolution", (2,))
     return Camera(
         name=name,
-        size=(int(width), int(height)),
+        size=size_of(node.get("resolution"), where, "resolution"),
         K=numbers(node.get("K"), where, "K", (3, 3)),
         dist=lens_list(numbers(node.get("distCoef", []), where, "distCoef"), where),
         rvec=rvec_of(node.get("R"), where),

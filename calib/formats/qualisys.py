@@ -25,7 +25,7 @@ import numpy as np
 from calib.camera import Camera
 from calib.formats import holding, text
 from calib.formats.found import Found, Reading, lens_list
-from calib.formats.rotations import numbers, rvec_of
+from calib.formats.rotations import numbers, rvec_of, size_of
 from calib.turn import turned, upright_turn
 from rigpose.errors import ConfigError
 
@@ -116,7 +116,7 @@ def _camera(element: ElementTree.Element, mm: float, where: str) -> Camera:
     camera = Camera(
         name=name or "camera",
         serial=name,
-        size=(int(right - left) + 1, int(bottom - top) + 1),
+        size=size_of([right - left + 1, bottom - top + 1], where, view),
         K=K,
         dist=lens_list([*radial[:2], *tangential, radial[2]], where),
         rvec=rvec,

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from rigpose.errors import ConfigError
 
+MOST_PX = 1_000_000
 ROUNDED = 2e-3
 """How far the rows of a matrix may be from perpendicular unit vectors: files print six digits, some four."""
 
@@ -33,6 +34,18 @@ def numbers(value: Any, where: str, key: str, *shapes: tuple[int, ...]) -> np.nd
     if not np.isfinite(array).all():
         raise ConfigError(where, f"{key} holds a value that is not finite", "calibrate again")
     return array
+
+
+def size_of(value: Any, where: str, key: str = "the picture size") -> tuple[int, int]:
+    """Two whole numbers of px.
+
+    Raises:
+        ConfigError: They are none, or no picture is that large.
+    """
+    width, height = numbers(value, where, key, (2,))
+    if not all(0 <= side <= MOST_PX and side == round(side) for side in (width, height)):
+        raise ConfigError(where, f"{key} is {width:g}x{height:g}", "write two whole numbers of px")
+    return int(width), int(height)
 
 
 def rvec_of(matrix: Any, where: str, key: str = "R") -> Float[np.ndarray, " 3"]:
