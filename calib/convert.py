@@ -16,6 +16,7 @@ import numpy as np
 from calib import formats
 from calib.camera import Camera
 from calib.centre import centred
+from calib.formats import tables
 from calib.formats.found import Found, Reading, Views, sized
 from calib.formats.text import read_toml
 from calib.rig import Rig, rig_of_document, write_rig
@@ -151,7 +152,11 @@ def _of_toml(document: dict[str, Any], module: Any, how: Reading, path: Path) ->
         notes += (f"pictures of {', '.join(quarters)} turned as rotation_count says",)
     elif quarters:
         notes += (f"rotation_count of {', '.join(quarters)}: read for the video as it is; --upright if it was turned",)
-    return rig.with_cameras(cameras), Found(cameras, {}, notes)
+    mm = tables.millimetres_per(document, how.units, str(path), "")
+    # Points of the video as it is: a turned camera does not see them there.
+    turned_too = bool(quarters) and how.upright
+    views = module.views(path, cameras, mm) if hasattr(module, "views") and not turned_too else None
+    return rig.with_cameras(cameras), Found(cameras, {}, notes, views)
 
 
 def reproject(rig: Rig, views: Views) -> Reprojection:

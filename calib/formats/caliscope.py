@@ -6,12 +6,19 @@ turns pictures for caliscope's screen and trackers only: its cameras belong to t
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from calib.camera import Camera
 from calib.formats import holding, tables
+from calib.formats.found import Views
 from calib.formats.rotations import rotation_of
+from calib.formats.text import read_text
 from rigpose.errors import ConfigError
 
 NAME = "caliscope"
@@ -54,6 +61,36 @@ def quarters(document: dict[str, Any]) -> dict[str, int]:
     """Clockwise quarters by which caliscope shows each camera's pictures, by camera name."""
     found = {str(t.get("name", f"cam_{k}")): t.get("rotation_count", 0) for k, t in _tables(document).items()}
     return {name: count % 4 for name, count in found.items() if isinstance(count, int) and count % 4}
+
+
+def views(path: Path, cameras: tuple[Camera, ...], mm: float) -> Views | None:
+    """Points of caliscope's project beside the file: ``calibration/extrinsic/*/xyz_*.csv`` and ``xy_*.csv``."""
+    for deep in sorted(path.parent.glob("calibration/extrinsic/*/xyz_*.csv")):
+        flat = deep.with_name(deep.name.replace("xyz_", "xy_", 1))
+        if not flat.is_file():
+            continue
+        try:
+            points = {_moment(row): [float(row[f"{axis}_coord"]) for axis in "xyz"] for row in _rows(deep)}
+            column = {moment: index for index, moment in enumerate(points)}
+            view = {camera.name: index for index, camera in enumerate(cameras)}
+            px = np.full((len(cameras), len(points), 2), np.nan)
+            for row in _rows(flat):
+                index, moment = view.get(f"cam_{row['cam_id']}"), _moment(row)
+                if index is not None and moment in column:
+                    px[index, column[moment]] = float(row["img_loc_x"]), float(row["img_loc_y"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        if np.isfinite(px).any():
+            return Views(f"{len(points)} points of {deep.name}", px, np.array(list(points.values())) * mm)
+    return None
+
+
+def _rows(file: Path) -> Iterator[dict[str, str]]:
+    return csv.DictReader(io.StringIO(read_text(file)))
+
+
+def _moment(row: dict[str, str]) -> tuple[str, ...]:
+    return row["sync_index"], row.get("object_id", "0"), row["keypoint_id"]
 
 
 def write_path(cameras: tuple[Camera, ...], metadata: dict[str, Any], path: Path) -> tuple[str, ...]:

@@ -80,6 +80,15 @@ class TestEveryRealFile:
         } <= went
 
 
+def test_caliscopes_own_points_try_its_cameras(data_dir):
+    """2,175 corners of the 660 points that it triangulated."""
+    back = read_any(data_dir / "charuco4-corners/camera_array.toml", units="m")
+    check = check_of(back)
+    assert check.n == 2175
+    assert check.median_px < 1.2
+    assert read_any(data_dir / "charuco4-webcams/camera_array.toml", units="m").check is None
+
+
 def test_caliscopes_older_file_holds_the_same_cameras(data_dir):
     new = read_any(data_dir / "charuco4-webcams/camera_array.toml", units="m").rig
     old = read_any(data_dir / "charuco4-webcams/config.toml", units="m").rig
