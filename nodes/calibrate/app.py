@@ -332,3 +332,222 @@ def _size(text: str) -> tuple[int, int]:
     if not (x and width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise ConfigError(f"--size {text}", "is not a picture's width and height", "for example --size 1280x1024")
     return int(width), int(height)
+
+
+@app.command(epilog="Example: rigpose calibrate refine recordings/mouse7 --to rig2.toml --confirm views.npz")
+def refine(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A recorded session with poses, the word running, or keypoints (.npz: cameras, px)."
+        ),
+    ],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The new rig file.")] = Path("rig-refined.toml"),
+    rig: Annotated[
+        Path | None, typer.Option("--rig", metavar="FILE", help="The rig to refine; default: that of SOURCE.")
+    ] = None,
+    units: UnitsOption = None,
+    confirm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--confirm",
+            metavar="SOURCE",
+            help="What is not fitted and may confirm it: another network's session or keypoints, kept board views, "
+            "scene points; repeatable.",
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option("--min-confidence", min=0.0, max=1.0, help="Of keypoints to use; default: the surer half."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", min=1.0, help="How long to listen to a running rig.")] = 20.0,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run-dir", metavar="DIR", help="Run directory of the rig; default: the latest.")
+    ] = None,
+    report: Report = None,
+    no_report: NoReport = False,
+    json: Json = False,
+    write_bad: WriteBad = False,
+) -> None:
+    """Solve the places of cameras anew from keypoints.
+
+    The scale stays. What a network is wrong about looks like a camera that moved, so the verdict is unverified until
+    something that was not fitted confirms it.
+    """
+
+    def body() -> int:
+        from nodes.calibrate import solve
+        from nodes.calibrate.refine import run
+
+        out = solve.Out(to, report, no_report, json, write_bad)
+        return run(
+            source, out, rig_file=rig, units=units.value if units else None, confirm_with=confirm or [],
+            min_confidence=min_confidence, seconds=seconds, run_dir=run_dir,
+        )  # fmt: skip
+
+    _end(body)
+
+
+@app.command(epilog="Example: rigpose calibrate check rig.toml --boards recordings/board --board chessboard:9x6:30")
+def check(
+    file: Annotated[Path, typer.Argument(metavar="RIG", help="A camera file of any program that rigpose reads.")],
+    boards: Annotated[
+        str | None,
+        typer.Option("--boards", metavar="SOURCE", help="Where this rig filmed a board: as for all, or kept views."),
+    ] = None,
+    board: Annotated[str | None, typer.Option("--board", metavar="BOARD", help=BOARD_WORDS)] = None,
+    keypoints: Annotated[
+        str | None,
+        typer.Option("--keypoints", metavar="SOURCE", help="A recorded session with poses, running, or an .npz."),
+    ] = None,
+    videos: Annotated[
+        str | None,
+        typer.Option("--videos", metavar="SOURCE", help="Recordings of the rig: their sizes, lengths and timing."),
+    ] = None,
+    cameras: Cameras = None,
+    timestamps: Timestamps = None,
+    format: Annotated[
+        str | None, typer.Option("--from", metavar="FORMAT", help="Of the file; default: recognised.")
+    ] = None,
+    units: UnitsOption = None,
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="WxH", help="Of the pictures, where the file does not say it.")
+    ] = None,
+    fits: Fits = None,
+    floor: Annotated[
+        bool | None, typer.Option("--floor/--no-floor", help="Whether z is up from the floor; default: as it says.")
+    ] = None,
+    no_timing: Annotated[bool, typer.Option("--no-timing", help="Do not estimate the time between cameras.")] = False,
+    look_at: LookAt = 400,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge any rig file.
+
+    By itself, and by board pictures, keypoints or recordings where they are given. Ends with 4 when it is bad.
+    """
+
+    def body() -> int:
+        from nodes.calibrate.check import run
+
+        return run(
+            file, boards=boards, board=board, keypoints=keypoints, videos=videos, cameras=cameras or [],
+            timestamps=timestamps, format=format, units=units.value if units else None,
+            size=None if size is None else _size(size), fits=fits or [], floor=floor, timing=not no_timing,
+            look_at=look_at, json=json, quiet=quiet,
+        )  # fmt: skip
+
+    _end(body)
+
+
+class Rescale(StrEnum):
+    """What becomes of a rig's scale when its world is set."""
+
+    auto = "auto"
+    keep = "keep"
+    set = "set"
+
+
+class Face(StrEnum):
+    """Which side of a board is visible from above."""
+
+    up = "up"
+    down = "down"
+
+
+@app.command(epilog="Example: rigpose calibrate origin rig.toml --board charuco:7x5:60:45:4X4_250 --pictures floor")
+def origin(
+    file: Annotated[Path, typer.Argument(metavar="RIG", help="A rig file.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The new rig file.")] = Path("rig-floor.toml"),
+    board: Annotated[
+        str | None, typer.Option("--board", metavar="BOARD", help=f"One that lies on the floor. {BOARD_WORDS}")
+    ] = None,
+    pictures: Annotated[
+        str | None, typer.Option("--pictures", metavar="SOURCE", help="Of it: as for all, or kept views (.npz).")
+    ] = None,
+    cameras: Cameras = None,
+    moment: Annotated[
+        int | None, typer.Option("--moment", metavar="N", help="The frame in which it lies there; default: all.")
+    ] = None,
+    points: Annotated[
+        Path | None,
+        typer.Option("--points", metavar="FILE", help="Named points by their px in two cameras or more (YAML)."),
+    ] = None,
+    lengths: Annotated[
+        list[str] | None,
+        typer.Option("--length", metavar="A:B:MM", help="A known distance between points or cameras; repeatable."),
+    ] = None,
+    units: UnitsOption = None,
+    fits: Fits = None,
+    scale: Annotated[
+        Rescale | None,
+        typer.Option(
+            "--scale",
+            help="The rig's own, what is known here, or what both agree on; default: auto, with --length set.",
+        ),
+    ] = None,
+    face: Annotated[Face, typer.Option("--face", help="Which side of the board is seen from above.")] = Face.up,
+    middle: Annotated[bool, typer.Option("--middle", help="Put the origin into the middle of the board.")] = False,
+    thickness: Annotated[
+        float, typer.Option("--thickness", metavar="MM", help="Of the board: the floor lies below it.")
+    ] = 0.0,
+    transparent_floor: Annotated[
+        bool, typer.Option("--transparent-floor", help="Cameras may look up from below the floor.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Set the world on the floor.
+
+    From a board that lies there, from named points, or from known lengths, into a new file that names its parent.
+    """
+
+    def body() -> int:
+        from nodes.calibrate.origin import run
+
+        return run(
+            file, to, board=board, pictures=pictures, cameras=cameras or [], moment=moment, points=points,
+            lengths=lengths or [], units=units.value if units else None, fits=fits or [],
+            scale=scale.value if scale else None, face=face.value, middle=middle, thickness_mm=thickness,
+            transparent_floor=transparent_floor, json=json, quiet=quiet,
+        )  # fmt: skip
+
+    _end(body)
+
+
+@app.command(epilog="Example: rigpose calibrate timing recordings/mouse7")
+def timing(
+    source: Source = None,
+    cameras: Cameras = None,
+    timestamps: Timestamps = None,
+    rig: Annotated[
+        Path | None, typer.Option("--rig", metavar="FILE", help="With --board: rays have to meet, which is sharper.")
+    ] = None,
+    units: UnitsOption = None,
+    board: Annotated[
+        str | None, typer.Option("--board", metavar="BOARD", help=f"One that is moved before them. {BOARD_WORDS}")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", metavar="CAMERA", help="Others are held against it; default: the first."),
+    ] = None,
+    max_offset: Annotated[
+        float | None, typer.Option("--max-offset", metavar="S", min=0.01, help="Offsets beyond are not looked for.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Estimate the time between cameras.
+
+    From what moves in their pictures, in ms with its uncertainty. Ends with 4 where one is surely half a frame off.
+    """
+
+    def body() -> int:
+        from nodes.calibrate.timing import run
+
+        return run(
+            source, cameras=cameras or [], timestamps=timestamps, rig=rig, units=units.value if units else None,
+            board=board, reference=reference, max_offset_s=max_offset, json=json, quiet=quiet,
+        )  # fmt: skip
+
+    _end(body)

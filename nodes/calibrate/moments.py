@@ -97,7 +97,8 @@ def _by_name(reels: Sequence[Reel]) -> Match:
     if len({reel.n for reel in reels}) > 1:
         raise _unmatched(reels)
     index = np.tile(np.arange(reels[0].n), (len(reels), 1))
-    return Match(index, np.full(index.shape, np.nan), index[0], "the order of file names")
+    notes = ("no numbers in the file names tell which images were taken together, so the first ones were, and so on",)
+    return Match(index, np.full(index.shape, np.nan), index[0], "the order of file names", notes)
 
 
 def _unmatched(reels: Sequence[Reel]) -> ConfigError:

@@ -20,9 +20,10 @@
   // As many digits as the uncertainty is worth.
   const digitsOf = (deviation) => known(deviation) && deviation > 0
     ? Math.min(4, Math.max(0, 1 - Math.floor(Math.log10(deviation)))) : 2;
+  const plain = (text) => /^-0(\.0*)?$/.test(text) ? text.slice(1) : text;
   const measured = (x, deviation) => !known(x) ? "–"
     : known(deviation) && deviation > 0
-      ? `${x.toFixed(digitsOf(deviation))} ± ${deviation.toFixed(digitsOf(deviation))}` : x.toFixed(1);
+      ? `${plain(x.toFixed(digitsOf(deviation)))} ± ${deviation.toFixed(digitsOf(deviation))}` : plain(x.toFixed(1));
 
   function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
@@ -162,7 +163,7 @@
       "picture\ncovered", "board at\nmm"], rows, rows.length > cameras.length));
     add(make("h3", { style: "margin-top:18px" }, "What it says, and how sure it is (one standard deviation)"));
     const sure = cameras.map((c) => [c.name,
-      c.focal_px.map((f, k) => measured(f, c.focal_deviation_px[k])).join(" ; "), textCell(c.intrinsics),
+      c.focal_px.map((f, k) => measured(f, c.focal_deviation_px[k])).join(" ; "), c.intrinsics,
       c.focal_observable === null ? "given" : c.focal_observable ? "yes" : "no",
       ...c.position_mm.map((x, k) => measured(x, c.position_deviation_mm[k])),
       c.rotation_deviation_deg.some((x) => x > 0) ? c.rotation_deviation_deg.map((x) => number(x, 3)).join(" ; ") : "held"]);

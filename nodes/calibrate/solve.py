@@ -327,7 +327,7 @@ def finish(outcome: Outcome, out: Out, context: Any, *, lines: Sequence[str] = (
     if outcome.rig is not None and (not bad or out.write_bad):
         write_rig(outcome.rig, out.to)
         written = out.to
-    report = _report(outcome, out, context)
+    report = draw(outcome, out, context)
     if out.json:
         document = {
             **outcome.document(),
@@ -343,7 +343,8 @@ def finish(outcome: Outcome, out: Out, context: Any, *, lines: Sequence[str] = (
     return int(ExitCode.BAD_VERDICT if bad else ExitCode.OK)
 
 
-def _report(outcome: Outcome, out: Out, context: Any) -> Path | None:
+def draw(outcome: Outcome, out: Out, context: Any) -> Path | None:
+    """Draw the report where one is wanted; one line where the extra for it lacks."""
     from nodes.calibrate.report import write_report
 
     path = out.report_path

@@ -34,6 +34,10 @@ COMMANDS = (
     "calibrate all",
     "calibrate doctor",
     "calibrate convert",
+    "calibrate refine",
+    "calibrate check",
+    "calibrate origin",
+    "calibrate timing",
 )
 runner = CliRunner()
 

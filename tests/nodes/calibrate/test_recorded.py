@@ -79,7 +79,8 @@ class TestReferences:
             for tick in range(4):
                 for camera in ("cam1", "cam2"):
                     file = folder / camera / f"{tick:04d}.png"
-                    writer.add_frame(frame(camera, tick, cv2.imread(str(file)), tick * PERIOD_NS, video=(str(file), 0)))
+                    image = np.asarray(cv2.imread(str(file)))
+                    writer.add_frame(frame(camera, tick, image, tick * PERIOD_NS, video=(str(file), 0)))
         film = find_film(writer.path)
         assert not film.reels[0].is_video and film.reels[1].n == 4
         views = detect_film(film, filmed.board(), workers=1, keep=False)
