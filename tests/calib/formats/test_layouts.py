@@ -552,3 +552,34 @@ def test_a_format_by_name_goes_before_what_is_recognised(tmp_path):
         read_any(tmp_path / "c.json", "panoptic")
     with pytest.raises(ConfigError, match="--from: 'calibio' is not known"):
         read_any(tmp_path / "c.json", "calibio")
+
+
+class TestOpenCap:
+    """A folder per camera with a pickle; height before width."""
+
+    def write(self, folder, rig):
+        import pickle
+
+        for camera in rig.cameras:
+            place = folder / "Videos" / camera.name
+            place.mkdir(parents=True)
+            node = {
+                "distortion": camera.dist[None], "intrinsicMat": camera.K, "rotation": camera.R,
+                "translation": camera.t[:, None], "rotation_EulerAngles": camera.rvec[:, None],
+                "imageSize": np.array([[camera.size[1]], [camera.size[0]]]),
+            }  # fmt: skip
+            (place / "cameraIntrinsicsExtrinsics.pickle").write_bytes(pickle.dumps(node))
+        return folder
+
+    def test_a_session(self, tmp_path):
+        rig = rig_of(BARREL, BARREL, names=("Cam0", "Cam1"), sizes=[(720, 1280), (1280, 720)])
+        back = read_any(self.write(tmp_path / "session", rig))
+        assert back.format == "opencap"
+        assert_same_cameras(rig.cameras, back.rig.cameras)
+        assert back.rig.metadata["world"] == "board"
+
+    def test_one_camera(self, tmp_path):
+        rig = rig_of(BARREL, BARREL, names=("Cam0", "Cam1"))
+        self.write(tmp_path / "session", rig)
+        back = read_any(tmp_path / "session/Videos/Cam1/cameraIntrinsicsExtrinsics.pickle")
+        assert_same_cameras(rig.cameras[1:], back.rig.cameras)
