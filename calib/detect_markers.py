@@ -84,13 +84,14 @@ def points_from_markers(
 
 
 def consistent(board: Board, markers: Mapping[int, Float[np.ndarray, "4 2"]]) -> list[int]:
-    """The markers that lie to each other as the board says; the largest such group.
+    """The markers that lie to each other as the board says: the largest such group, if it holds most of them.
 
-    A marker says where its neighbours' centres must be, to about a quarter of the way to them.
+    A marker says where its neighbours' centres must be, to about a quarter of the way to them. One marker alone
+    is not believed: a code of four by four bits is soon found in a curtain.
     """
     numbers = [number for number in markers if number in board.markers]
     if len(numbers) < 2:
-        return numbers
+        return numbers if board.marker_count == 1 else []
     places = np.stack([board.markers[number] for number in numbers])
     px = np.stack([markers[number] for number in numbers])
     centres, centres_px = places.mean(axis=1), px.mean(axis=1)
@@ -117,6 +118,8 @@ def consistent(board: Board, markers: Mapping[int, Float[np.ndarray, "4 2"]]) ->
                 apart_groups.append(group)
         groups = [*apart_groups, members]
     largest = max(groups, key=len)
+    if len(largest) < 2 or 2 * len(largest) <= len(numbers):
+        return []
     return [numbers[i] for i in sorted(largest)]
 
 

@@ -1,0 +1,333 @@
+"""Why a board is not found: other descriptions are tried on the same pictures, and the one that fits is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import cv2
+import numpy as np
+
+from calib import board_layout, marker_codes
+from calib.boards import Board
+from calib.detect import detect, grey
+from calib.marker_codes import Family
+
+MAX_PICTURES = 24
+GRID_SEARCH_PX = 800
+ENOUGH_SHARE, ENOUGH_POINTS = 0.5, 0.4
+"""A description fits that is found in so many of the pictures, and there with so many of its points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One description, tried on all pictures.
+
+    Attributes:
+        board: The description.
+        mirrored: Whether the pictures were mirrored for it.
+        change: What it changes of the one that was given; empty = nothing.
+        found: Pictures in which the board was found.
+        pictures: All pictures.
+        points: Points found, all pictures together.
+    """
+
+    board: Board
+    mirrored: bool
+    change: str
+    found: int
+    pictures: int
+    points: int
+
+    def __str__(self) -> str:
+        more = f", {self.points / self.found:.0f} of {self.board.count} points each" if self.found else ""
+        flipped = " in mirrored pictures" if self.mirrored else ""
+        return f"{self.board.name}{flipped}: in {self.found} of {self.pictures} pictures{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What `diagnose` found.
+
+    Attributes:
+        given: The description that was given, tried.
+        best: What fits, which may be the given one; ``None`` = nothing fits.
+        trials: Everything that was tried, the given one first.
+        words: In plain sentences, the most important first.
+    """
+
+    given: Trial
+    best: Trial | None
+    trials: tuple[Trial, ...]
+    words: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the given description is the right one."""
+        return self.best is self.given
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the board is there only in mirrored pictures."""
+        return self.best is not None and self.best.mirrored
+
+    def __str__(self) -> str:
+        return " ".join(self.words)
+
+    def document(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+
+        def plain(trial: Trial) -> dict[str, Any]:
+            return {
+                "board": trial.board.name,
+                "mirrored": trial.mirrored,
+                "change": trial.change,
+                "found": trial.found,
+                "pictures": trial.pictures,
+                "points": trial.points,
+            }
+
+        return {
+            "fits": self.fits,
+            "given": plain(self.given),
+            "best": plain(self.best) if self.best else None,
+            "trials": [plain(trial) for trial in self.trials],
+            "words": list(self.words),
+        }
+
+
+def diagnose(pictures: Iterable[np.ndarray], board: Board) -> Diagnosis:
+    """Find out which board is in some pictures, when the one described is not found, or in few.
+
+    Args:
+        pictures: uint8, (H, W) or (H, W, 3) in BGR; of one camera or of several. A dozen in which a person sees
+            the board is enough; of more than `MAX_PICTURES`, that many are taken evenly.
+        board: The description that is in doubt.
+    """
+    grays = [grey(picture) for picture in pictures]
+    grays = [grays[k] for k in np.unique(np.linspace(0, len(grays) - 1, MAX_PICTURES).astype(int))] if grays else []
+    given = _try(grays, board, False, "")
+    trials = [given]
+    seen: list[_View] = []
+    if not _fits(given) and grays:
+        seen = _markers_seen(grays)
+        tried = {(board, False)}
+        # What the markers say of themselves comes first; only what they leave open is guessed.
+        for guesses in (_inferred(seen, board), _changes(board), _grids(grays, board)):
+            for other, mirrored, change in guesses:
+                if (other, mirrored) not in tried:
+                    tried.add((other, mirrored))
+                    trials.append(_try(grays, other, mirrored, change))
+            if any(_fits(trial) for trial in trials):
+                break
+    # Of equals the one with the fewest changes, which comes first.
+    best = max(trials, key=lambda trial: (trial.points, trial.found))
+    # A hair's breadth more than the given one is no reason to doubt it.
+    if given.points and best.points <= 1.1 * given.points:
+        best = given
+    chosen = best if best.found else None
+    return Diagnosis(given, chosen, tuple(trials), tuple(_words(given, chosen, seen, grays)))
+
+
+def _fits(trial: Trial) -> bool:
+    enough = ENOUGH_POINTS * trial.board.count * trial.found
+    return trial.found > 0 and trial.found >= ENOUGH_SHARE * trial.pictures and trial.points >= enough
+
+
+def _try(grays: Sequence[np.ndarray], board: Board, mirrored: bool, change: str) -> Trial:
+    found = [detect(_flipped(gray) if mirrored else gray, board) for gray in grays]
+    counts = [len(detection) for detection in found if detection is not None]
+    return Trial(board, mirrored, change, len(counts), len(grays), sum(counts))
+
+
+def _flipped(gray: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(gray[:, ::-1])
+
+
+def _with(board: Board, **changes: Any) -> Board | None:
+    """The board with some fields changed, ``None`` where there is no such board."""
+    try:
+        return Board.model_validate({**board.model_dump(), **changes})
+    except ValueError:
+        return None
+
+
+def _changes(board: Board) -> Iterator[tuple[Board, bool, str]]:
+    """What people get wrong most often, one thing at a time and then together."""
+    if board.kind == "chessboard":
+        for more in (-1, 1):
+            other = _with(board, columns=board.columns + more, rows=board.rows + more)
+            if other is not None:
+                yield other, False, difference(board, other)
+        return
+    swap = {"columns": board.rows, "rows": board.columns}
+    options = list(product((False, True), repeat=4))
+    for inverted, mirrored, swapped, legacy in sorted(options, key=sum):
+        if (legacy and board.kind != "charuco") or not any((inverted, mirrored, swapped, legacy)):
+            continue
+        # More than two mistakes at once are left to what the markers themselves say.
+        if inverted + mirrored + swapped + legacy > 2:
+            continue
+        changes: dict[str, Any] = swap if swapped else {}
+        if inverted:
+            changes = {**changes, "inverted": not board.inverted}
+        if legacy:
+            changes = {**changes, "legacy": not board.legacy}
+        other = _with(board, **changes)
+        if other is None or (legacy and other.rows % 2 and not swapped):
+            continue
+        yield other, mirrored, difference(board, other, mirrored)
+
+
+def difference(given: Board, other: Board, mirrored: bool = False) -> str:
+    """What another description changes, in words."""
+    if given.kind != other.kind:
+        told = [f"it is a board of the kind {other.kind}, not {given.kind}"]
+        return ", ".join([*told, *(["the pictures are mirrored"] if mirrored else [])])
+    told = []
+    if (given.columns, given.rows) != (other.columns, other.rows):
+        swapped = (given.columns, given.rows) == (other.rows, other.columns)
+        counts = f"{other.columns}x{other.rows}, not {given.columns}x{given.rows}"
+        counted = " (its inner corners are counted)" if given.kind == "chessboard" else ""
+        told.append(
+            f"columns and rows are swapped ({counts})" if swapped else f"columns and rows are {counts}{counted}"
+        )
+    if given.dictionary != other.dictionary:
+        told.append(f"the dictionary is {other.dictionary}, not {given.dictionary}")
+    if given.inverted != other.inverted:
+        told.append("black and white are exchanged" if other.inverted else "black and white are not exchanged")
+    if given.legacy != other.legacy:
+        told.append("it is the legacy layout" if other.legacy else "it is not the legacy layout")
+    if given.kind == "aprilgrid" and given.layout != other.layout:
+        told.append(f"the layout is {other.layout}, not {given.layout}")
+    if given.first_id != other.first_id:
+        told.append(f"the first marker is {other.first_id}, not {given.first_id}")
+    share, true_share = given.marker_mm / given.square_mm, other.marker_mm / other.square_mm
+    if given.kind != "chessboard" and abs(share - true_share) > 0.02:
+        told.append(f"a marker is {true_share:.2f} of a square wide, not {share:.2f}")
+    if mirrored:
+        told.append("the pictures are mirrored")
+    return ", ".join(told)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """What one picture shows of one family of markers."""
+
+    family: Family
+    inverted: bool
+    mirrored: bool
+    markers: dict[int, np.ndarray]
+
+
+def _markers_seen(grays: Sequence[np.ndarray]) -> list[_View]:
+    """The markers of every dictionary in every picture, as it is, inverted and mirrored."""
+    views = []
+    for gray in grays:
+        for inverted in (False, True):
+            bright = cv2.bitwise_not(gray) if inverted else gray
+            quads = marker_codes.quads(bright)
+            for mirrored in (False, True):
+                picture, found = bright, quads
+                if mirrored:
+                    picture = _flipped(bright)
+                    found = quads[:, ::-1] * [-1, 1] + [gray.shape[1] - 1, 0]
+                for family, entries in marker_codes.read(picture, found).items():
+                    often = Counter(entry.number for entry in entries)
+                    markers = {entry.number: entry.px for entry in entries if often[entry.number] == 1}
+                    views.append(_View(family, inverted, mirrored, markers))
+    return views
+
+
+def _inferred(seen: Sequence[_View], given: Board) -> Iterator[tuple[Board, bool, str]]:
+    """The boards that the markers themselves speak for, the best first."""
+    groups: dict[tuple[Family, bool, bool], list[dict[int, np.ndarray]]] = {}
+    for view in seen:
+        groups.setdefault((view.family, view.inverted, view.mirrored), []).append(view.markers)
+    # Some quads are a marker of a wrong dictionary by chance, but few of one picture are.
+    richest = sorted(groups.items(), key=lambda group: -sum(map(len, group[1])))[:4]
+    layouts = []
+    for (family, inverted, mirrored), pictures in richest:
+        smallest = min((number for number in max(pictures, key=lambda found: len(found))), default=0)
+        for first_id in dict.fromkeys((given.first_id, 0, smallest)):
+            layout = board_layout.best_layout(pictures, first_id)
+            if layout is not None:
+                layouts.append((layout, family, inverted, mirrored, first_id))
+                break
+    for layout, family, inverted, mirrored, first_id in sorted(layouts, key=lambda entry: -entry[0].explained)[:3]:
+        other = board_layout.as_board(layout, family, given, first_id)
+        other = _with(other, inverted=inverted) if other is not None and inverted else other
+        if other is not None:
+            yield other, mirrored, difference(given, other, mirrored)
+
+
+def _grids(grays: Sequence[np.ndarray], given: Board) -> Iterator[tuple[Board, bool, str]]:
+    """Chessboards of other sizes; for a board with markers only the one that it would be without them."""
+    if given.kind == "aprilgrid":
+        return
+    sizes: Counter[tuple[int, int]] = Counter()
+    for gray in grays[:: max(1, len(grays) // 6)]:
+        scale = min(1.0, GRID_SEARCH_PX / max(gray.shape))
+        small = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else gray
+        flags = cv2.CALIB_CB_LARGER | cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_NORMALIZE_IMAGE
+        found, _, meta = cv2.findChessboardCornersSBWithMeta(small, (3, 3), flags)
+        if found:
+            rows, columns = meta.shape[:2]
+            # The grid may lie in the picture either way.
+            upright = (columns, rows) == given.grid or columns >= rows
+            sizes[(columns, rows) if upright else (rows, columns)] += 1
+    for (columns, rows), _ in sizes.most_common(3):
+        if columns * rows <= 9:
+            continue
+        if given.kind == "chessboard" and {columns, rows} == {given.columns, given.rows}:
+            continue
+        try:
+            other = Board(kind="chessboard", columns=columns, rows=rows, square_mm=given.square_mm)
+        except ValueError:
+            continue
+        yield other, False, difference(given, other)
+
+
+def _words(given: Trial, best: Trial | None, seen: Sequence[_View], grays: Sequence[np.ndarray]) -> Iterator[str]:
+    if not grays:
+        yield "There are no pictures to look at."
+        return
+    if best is None:
+        yield f"No board was found in {given.pictures} pictures, neither {given.board.name} nor any other."
+        yield from _why_nothing(given.board, seen, grays)
+        return
+    if best is given:
+        yield f"The description fits: {given}."
+        if given.found < ENOUGH_SHARE * given.pictures:
+            yield "In the other pictures the board is hidden, blurred, too small or not there."
+        return
+    yield f"{given.board.name} was found in {given.found} of {given.pictures} pictures."
+    yield f"What fits is {best}."
+    yield f"The difference: {best.change}."
+    if best.mirrored:
+        yield (
+            "Either the pictures are mirrored: turn that off where they are recorded, for a mirrored camera cannot be"
+            " calibrated; or they show the back of a board that is printed on both sides: then add :two-sided."
+        )
+    else:
+        yield f"Use --board {best.board.name}."
+    if best.board.kind == given.board.kind and best.board.marker_mm != given.board.marker_mm:
+        yield "Measure a square and a marker with a ruler: pictures do not show lengths."
+
+
+def _why_nothing(board: Board, seen: Sequence[_View], grays: Sequence[np.ndarray]) -> Iterator[str]:
+    markers = Counter((view.family.dictionary, number) for view in seen for number in view.markers)
+    often = sum(count for (name, _), count in markers.items() if name == board.dictionary)
+    if board.kind != "chessboard" and often:
+        yield f"Only {often} single markers of {board.dictionary} were read, not enough to tell how they lie."
+    dark = float(np.median([np.percentile(gray, 99) for gray in grays]))
+    if dark < 60:
+        yield f"The pictures are dark (their brightest parts have {dark:.0f} of 255): more light or a longer exposure."
+    else:
+        yield (
+            "Look at the pictures: the board must be sharp, whole and evenly lit; a marker needs about 20 px a side,"
+            " a chessboard all of its corners and white around it."
+        )
