@@ -119,7 +119,15 @@ class State:
 
     @classmethod
     def of(cls, cameras: Sequence[Camera]) -> State:
-        """That of cameras."""
+        """That of cameras.
+
+        Raises:
+            ConfigError: One has a skew, which is no parameter here.
+        """
+        for camera in cameras:
+            if camera.skew:
+                remedy = "rigpose calibrate convert RIG --to NEW.toml replaces it by the nearest lens without"
+                raise ConfigError(f"camera {camera.name}", "has a skew, which cannot be adjusted", remedy)
         intrinsics = [[c.K[0, 0], c.K[1, 1], c.K[0, 2], c.K[1, 2], *lens.pad(c.dist)] for c in cameras]
         return cls(
             np.stack([camera.R for camera in cameras]),

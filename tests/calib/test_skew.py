@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calib.bundle import Free, adjust_points
 from calib.camera import Camera
 from calib.fit import fit_camera
 from calib.quality import judge
@@ -94,3 +95,10 @@ def test_the_solvers_get_the_nearest_lens_and_the_log_says_so(caplog):
 
     px = lens.distort((seen[:2] / seen[2])[None, None], arrays.K[1:2], arrays.dist[1:2], arrays.fisheye[1:2])
     np.testing.assert_allclose(px[0, 0], cameras[1].project(point), atol=0.01)
+
+
+def test_the_bundle_adjustment_refuses_it_with_the_way_out():
+    """Left in K, it would be adjusted away without a word."""
+    rig = ring(2)
+    with pytest.raises(ConfigError, match="cam1: has a skew, which cannot be adjusted .*calibrate convert"):
+        adjust_points((rig.cameras[0], skewed(-6.0)), cloud(rig, 10, 300), np.zeros((2, 10, 2)), free=Free())
