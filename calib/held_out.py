@@ -14,7 +14,7 @@ from calib.moments import blocks_of, predicted, stance_of
 from calib.observations import BoardViews
 from calib.outcome import HeldOut, Rigidity, spread_of
 from calib.rig import Rig
-from calib.sight import Sight, rotations
+from calib.sight import Sight, rotations, sight_of
 from calib.solution import Solution, residuals_of, settle_boards
 from calib.triangulate import triangulate
 
@@ -59,6 +59,7 @@ def judge_held_out(
     residual, ahead = np.full(views.px.shape, np.nan), np.full(views.px.shape, np.nan)
     points = np.full((*views.px.shape[1:3], 3), np.nan)
     rigs = []
+    lenses_held = all(one.focal == "held" and not one.center and not one.dist for one in free)
     for number in range(blocks):
         inside = block == number
         train = solution.used & ~inside[:, None]
@@ -75,7 +76,11 @@ def judge_held_out(
         rigs.append(adjusted.cameras)
         some = views.select(inside)
         used = solution.used[:, inside]
-        of_block = Sight(sight.xy[:, inside], sight.px_per[:, inside], sight.seen[:, inside])
+        if lenses_held:
+            of_block = Sight(sight.xy[:, inside], sight.px_per[:, inside], sight.seen[:, inside])
+        else:
+            # Each block's rig has its own lenses.
+            of_block = sight_of(some, adjusted.cameras)
         poses = settle_boards(adjusted.cameras, solution.poses[inside], of_block, used, views.target_mm)
         residual[:, inside] = residuals_of(adjusted.cameras, poses, some)
         ahead[:, inside] = predicted_residuals(some, of_block, adjusted.cameras, poses, used)

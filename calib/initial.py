@@ -167,6 +167,20 @@ def start(
     return start_from(links, graph, poses, sight, target_mm, noise), graph, links
 
 
+def mirrored_links(link: Link, poses: BoardPoses, noise_px: Float[np.ndarray, " V"]) -> tuple[Link, ...]:
+    """The link with the board mirrored in one view or both at all moments, wherever noise allows that."""
+    common = np.flatnonzero(poses.known[link.a] & poses.known[link.b])
+    pair = _Pair(poses, _covariances(poses, noise_px), _plausible(poses, noise_px), link.a, link.b)
+    return tuple(replace(link, R=R, t=t) for R, t in pair.mirrored(link.R, link.t, common))
+
+
+def link_between(link: Link, cameras: Sequence[Camera]) -> Link:
+    """The link as its two cameras stand."""
+    a, b = cameras[link.a], cameras[link.b]
+    R = b.R @ a.R.T
+    return replace(link, R=R, t=b.t - R @ a.t)
+
+
 def _noise(poses: BoardPoses) -> np.ndarray:
     """(V,) px; not below a tenth: no corner is found better, and data without noise would know no agreement."""
     return np.maximum(np.nan_to_num(poses.noise_px(), nan=1.0), 0.1)
@@ -210,18 +224,22 @@ def _link(poses: BoardPoses, covariance: np.ndarray, plausible: np.ndarray, a: i
     agreement = pair.agreement(R, t, witnesses)
     best = int(agreement.argmax())
     best_R, best_t = pair.averaged(R[best], t[best], witnesses)
-    turned = np.degrees(np.linalg.norm(R - best_R, axis=(-2, -1)) / np.sqrt(2))
-    other = np.where(turned > _ANOTHER_DEG, agreement, -1.0)
-    rival, share = None, 0.0
     everyone = _spread(surest, len(surest))
     support = float(pair.agreement(best_R[None], best_t[None], everyone)[0])
+    # Rivals: what other single moments proposed, and what all moments say with one or both views' boards mirrored.
+    rivals = pair.mirrored(best_R, best_t, witnesses)
+    turned = np.degrees(np.linalg.norm(R - best_R, axis=(-2, -1)) / np.sqrt(2))
+    other = np.where(turned > _ANOTHER_DEG, agreement, -1.0)
     if other.max() > 0:
         second = int(other.argmax())
-        rival = pair.averaged(R[second], t[second], witnesses)
-        against = float(pair.agreement(rival[0][None], rival[1][None], everyone)[0])
-        apart = np.degrees(np.linalg.norm(rival[0] - best_R) / np.sqrt(2))
-        rival, share = (rival, against / max(support, 1e-9)) if apart > _ANOTHER_DEG else (None, 0.0)
-    if rival is not None and share > 1:
+        rivals.append(pair.averaged(R[second], t[second], witnesses))
+    rivals = [one for one in rivals if np.degrees(np.linalg.norm(one[0] - best_R) / np.sqrt(2)) > _ANOTHER_DEG]
+    if not rivals:
+        return Link(a, b, best_R, best_t, support, len(common), None, 0.0)
+    against = pair.agreement(np.stack([one[0] for one in rivals]), np.stack([one[1] for one in rivals]), everyone)
+    rival = rivals[int(against.argmax())]
+    share = float(against.max()) / max(support, 1e-9)
+    if share > 1:
         return Link(a, b, *rival, support * share, len(common), (best_R, best_t), 1 / share)
     return Link(a, b, best_R, best_t, support, len(common), rival, share)
 
@@ -255,14 +273,18 @@ class _Pair:
                 all_t.append(self.poses.t[self.b, use, j] - (R @ self.poses.t[self.a, use, i][..., None])[..., 0])
         return np.concatenate(all_R), np.concatenate(all_t)
 
-    def _distance(self, R: np.ndarray, t: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _distance(
+        self, R: np.ndarray, t: np.ndarray, frames: np.ndarray, only: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What is left between both views of each moment, for the best combination of their poses.
 
-        For proposals (H, ...) at moments (F,): the squared distance in deviations
-        (H, F), the motion (H, F, 6) that is left between the two views' boards, and its covariance (H, F, 6, 6).
+        For proposals (H, ...) at moments (F,): the squared distance in deviations (H, F), the motion (H, F, 6) that is
+        left between the two views' boards, its covariance (H, F, 6, 6), and which combination it is (H, F): twice
+        the pose of the first view plus that of the second. ``only`` (F,) allows one combination each.
         """
         through = adjoint(R, t)[:, None]
         best = np.full((len(R), len(frames)), np.inf)
+        which = np.zeros(best.shape, dtype=np.int64)
         best_motion = np.zeros((*best.shape, 6))
         best_covariance = np.tile(np.eye(6), (*best.shape, 1, 1))
         for i in range(2):
@@ -275,6 +297,8 @@ class _Pair:
             moved_C = through @ self.covariance[self.a, at, i] @ np.swapaxes(through, -1, -2)
             for j in range(2):
                 ok = self.plausible[self.b, at, j]
+                if only is not None:
+                    ok = ok & (only[use] == 2 * i + j)
                 if not ok.any():
                     continue
                 off_R = moved_R[:, ok] @ np.swapaxes(self.poses.R[self.b, at[ok], j], -1, -2)
@@ -286,9 +310,28 @@ class _Pair:
                 nearer = squared < best[:, where]
                 h, f = np.nonzero(nearer)
                 best[h, where[f]] = squared[h, f]
+                which[h, where[f]] = 2 * i + j
                 best_motion[h, where[f]] = motion[h, f]
                 best_covariance[h, where[f]] = covariance[h, f]
-        return best, best_motion, best_covariance
+        return best, best_motion, best_covariance, which
+
+    def mirrored(self, R: np.ndarray, t: np.ndarray, frames: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The relative poses with the board mirrored in the first view, the second, or both, where plausible."""
+        code = self._distance(R[None], t[None], frames)[3][0]
+        found = []
+        for flip in (1, 2, 3):
+            other = code ^ flip
+            ok = self.plausible[self.a, frames, other >> 1] & self.plausible[self.b, frames, other & 1]
+            if ok.sum() < max(3, len(frames) // 2):
+                continue
+            use, of_a, of_b = frames[ok], other[ok] >> 1, other[ok] & 1
+            Ra, Rb = self.poses.R[self.a, use, of_a], self.poses.R[self.b, use, of_b]
+            each_R = Rb @ np.swapaxes(Ra, -1, -2)
+            each_t = self.poses.t[self.b, use, of_b] - (each_R @ self.poses.t[self.a, use, of_a][..., None])[..., 0]
+            d2 = self._distance(each_R, each_t, use, other[ok])[0]
+            middle = int(np.median(np.where(np.isfinite(d2), d2, 1e12), axis=-1).argmin())
+            found.append(self.averaged(each_R[middle], each_t[middle], use, other[ok]))
+        return found
 
     def agreement(self, R: np.ndarray, t: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """(H,) how many moments agree with each proposal, softly counted."""
@@ -299,10 +342,12 @@ class _Pair:
         scale = min(scale, 100.0)
         return (_AGREE / (_AGREE + d2 / scale)).sum(axis=-1)
 
-    def averaged(self, R: np.ndarray, t: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def averaged(
+        self, R: np.ndarray, t: np.ndarray, frames: np.ndarray, only: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The pose that the moments which agree with a proposal have in the mean."""
         for _ in range(4):
-            d2, motion, covariance = (values[0] for values in self._distance(R[None], t[None], frames))
+            d2, motion, covariance, _ = (values[0] for values in self._distance(R[None], t[None], frames, only))
             precision = _inverse(covariance)
             d2 = np.where(np.isfinite(d2), d2, 1e12)
             scale = min(max(float(np.median(d2)) / 5.35, 1.0), 100.0)

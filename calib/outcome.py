@@ -62,8 +62,8 @@ class CameraOutcome:
         name: Its name.
         views: Moments at which its view was used.
         spread: Of the residuals of the whole rig's solution.
-        own_rms_px: Residual of the same points when the board may lie where this camera alone likes it best: what the
-            corners and the lens model leave. The whole rig's residual cannot be below it.
+        own_rms_px: Residual of a usual view when the board may lie where this camera alone likes it best: what the
+            corners and the lens model leave. The whole rig's residual can hardly be below it.
         held_out_rms_px: Residual at moments that the solution did not see.
         predicted_rms_px: Distance from where the *other* cameras say that the points should be, at held-out moments.
         focal_px: fx, fy.
@@ -223,7 +223,7 @@ class Outcome:
         shared: (V, V) number of moments that two cameras saw together.
         missing: Links that lack, in words: which pair to film next.
         board: Its short text.
-        board_poses: (F, 6) rvec and t (mm) of the board in the world at each moment; NaN = not solved.
+        board_poses: (F, 6) rvec and t (mm) of the board in the world at each moment of ``frames``.
         residuals: For plots.
         seconds: How long each step took, by its name; ``solve`` is what leads to the rig, ``judge`` the rest.
     """

@@ -1,0 +1,340 @@
+"""From board views to a rig with a verdict: lenses, first poses, adjustment, and all that could speak against it.
+
+`calibrate` does all of it. What is found to be wrong stands in words in the outcome; nothing is repaired in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Literal
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from calib.bundle import Free
+from calib.camera import Camera
+from calib.covisibility import Covisibility, covisibility
+from calib.findings import NOISY, before_solving, of_rig, verdict_of
+from calib.held_out import Trial, judge_held_out
+from calib.initial import Start, link_between, mirrored_links, start, start_from
+from calib.intrinsics import Intrinsics, Model, everything_of, is_lens, solve_intrinsics
+from calib.observations import BoardViews, choose
+from calib.outcome import Outcome
+from calib.quality import Finding
+from calib.reporting import outcome_of
+from calib.rig import Rig
+from calib.sight import BoardPoses, Sight, board_poses, sight_of
+from calib.solution import Solution, solve
+from calib.solved import LensDoubt, Lenses, Rival, Solved
+from calib.suspicions import carried_views, suspicions_of
+from rigpose.config import Config
+from rigpose.errors import ConfigError
+
+_GAIN = 0.4
+"""Share of its views' squared residuals (a quarter of their rms) that a better lens must take away to be believed."""
+_LENS_SURE = 5.0
+_MIRRORINGS = 3
+_ELSEWHERE_DEG = 5.0
+"""A solution that differs by less is the same one, not quite at its end; mirrored ones differ by twice the tilt."""
+_LENS_OFF = 0.03
+"""Of the focal length or the picture's width: less than what a given lens may be off by when the focus was touched."""
+
+
+class Options(Config):
+    """How to calibrate.
+
+    Attributes:
+        model: Of lenses that are not given: ``pinhole5``, ``pinhole8`` or ``fisheye``.
+        models: The same for single cameras, by name.
+        intrinsics: ``auto``: given ones are held, others are freed together with the rig where the data can tell;
+            ``hold``: never freed; ``joint``: all that are not given are freed, whatever the data can tell.
+        moments: At most that many moments enter, chosen for what they cover.
+        held_out: Whether to judge by moments that were held out; without, the verdict is at best ``unverified``.
+        carry: Whether what a camera saw late is carried to the others' time where its offset is plain; the outcome
+            says so.
+    """
+
+    model: Model = "pinhole5"
+    models: dict[str, Model] = Field(default_factory=dict)
+    intrinsics: Literal["auto", "hold", "joint"] = "auto"
+    moments: int = Field(default=150, ge=4)
+    held_out: bool = True
+    carry: bool = True
+
+    def model_of(self, name: str) -> Model:
+        """The lens model of a camera."""
+        return self.models.get(name, self.model)
+
+
+def calibrate(
+    views: BoardViews, given: Rig | Sequence[Camera] | None = None, options: Options | None = None
+) -> Outcome:
+    """Solve a rig from views of a board.
+
+    Args:
+        views: What each camera saw of the board at common moments.
+        given: Cameras whose intrinsics are known, by name; their poses are not used. Those missing are solved.
+        options: See `Options`.
+
+    Returns:
+        The outcome; without a rig where the cameras do not hang together, or nothing can be solved.
+
+    Raises:
+        ConfigError: A given camera has another picture size than the views.
+    """
+    options = options or Options()
+    if len(views.names) == 1:
+        raise ConfigError("calibrate", "one camera is no rig", "rigpose calibrate intrinsics solves its lens")
+    began = perf_counter()
+    views = views.select(choose(views, options.moments))
+    seconds: dict[str, float] = {}
+    findings = list(before_solving(views))
+    usable = [name for name, n in zip(views.names, views.usable.sum(axis=1), strict=True) if n]
+    if len(usable) < len(views.names) or any(finding.level == "bad" for finding in findings):
+        graph = covisibility(views.usable, views.names)
+        return _unsolved(views, graph, findings, seconds)
+
+    lenses = _lenses(views, given, options)
+    seconds["intrinsics"] = perf_counter() - began
+    solved = _solved(views, lenses, options, seconds)
+    if isinstance(solved, Covisibility):
+        return _unsolved(views, solved, findings, seconds)
+    if options.carry and solved.suspicions.is_late and not solved.suspicions.has_moved:
+        carried = carried_views(views, solved.solution.cameras, solved.solution.poses, solved.suspicions.late)
+        again = _solved(carried, lenses, options, seconds)
+        # Only where it helps: the offset was an estimate.
+        if isinstance(again, Solved) and again.solution.sigma_px < solved.solution.sigma_px:
+            solved = replace(again, carried=solved.suspicions.late)
+    findings += of_rig(solved)
+    return outcome_of(solved, verdict_of(findings, solved.trial), findings, seconds)
+
+
+def _solved(views: BoardViews, lenses: Lenses, options: Options, seconds: dict[str, float]) -> Solved | Covisibility:
+    """Everything from first poses on; the graph alone where the cameras do not hang together."""
+    began = perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal began
+        seconds[name] = seconds.get(name, 0.0) + perf_counter() - began
+        began = perf_counter()
+
+    sight = sight_of(views, lenses.cameras)
+    poses = board_poses(sight, views.target_mm, views.usable)
+    first, graph, _ = start(sight, poses, views.target_mm, views.names)
+    if first is None:
+        return graph
+    held = tuple(Free() for _ in lenses.cameras)
+    solution, rivals = _best_of(first, poses, sight, views, lenses, held)
+    lap("solve")
+    trial = judge_held_out(views, sight, solution, held) if options.held_out else None
+    lap("held out")
+    free, joint = held, False
+    wanted = _wanted(lenses, solution, poses, options)
+    if wanted:
+        solution, trial, sight, free, joint = _joint(views, solution, trial, sight, wanted, options)
+        if joint:
+            poses = board_poses(sight, views.target_mm, views.usable)
+        lap("joint")
+    rough = np.where(np.isfinite(solution.poses), solution.poses, first.poses)
+    suspicions = suspicions_of(views, sight, poses.kept, solution.cameras, rough)
+    doubts = tuple(
+        doubt
+        for camera, lens in zip(lenses.cameras, lenses.found, strict=True)
+        if lens is None and (doubt := _doubt(views.of([camera.name]), camera)) is not None
+    )
+    lap("judge")
+    return Solved(views, lenses, sight, poses, graph, solution, free, joint, trial, suspicions, rivals, doubts)
+
+
+def _lenses(views: BoardViews, given: Rig | Sequence[Camera] | None, options: Options) -> Lenses:
+    known = {camera.name: camera for camera in (given.cameras if isinstance(given, Rig) else given or ())}
+    cameras: list[Camera] = []
+    found: list[Intrinsics | None] = []
+    for name, size in zip(views.names, views.sizes, strict=True):
+        if name in known:
+            camera = known[name]
+            if min(camera.size) > 0 and camera.size != size:
+                raise ConfigError(
+                    f"camera {name}",
+                    f"was calibrated for {camera.size[0]}x{camera.size[1]}, its pictures are {size[0]}x{size[1]}",
+                    "say how the pictures were made: crop | scale | letterbox",
+                )
+            cameras.append(replace(camera, size=size))
+            found.append(None)
+        else:
+            lens = solve_intrinsics(views.of([name]), options.model_of(name))
+            cameras.append(lens.camera)
+            found.append(lens)
+    return Lenses(tuple(cameras), tuple(found))
+
+
+def _best_of(
+    first: Start,
+    poses: BoardPoses,
+    sight: Sight,
+    views: BoardViews,
+    lenses: Lenses,
+    free: tuple[Free, ...],
+) -> tuple[Solution, tuple[Rival, ...]]:
+    """The best of the solutions that start from the poses found and, where links are contested, from mirrored ones.
+
+    Mirrored ones are made from the best solution so far, which is surer than what single views say.
+    """
+    noise = np.maximum(np.nan_to_num(poses.noise_px(), nan=1.0), 0.1)
+    solutions = [solve(views, first.cameras(lenses.cameras), first.poses, free, poses.kept)]
+    best = solutions[0]
+    for _ in range(_MIRRORINGS):
+        tried = len(solutions)
+        stands = [link_between(link, best.cameras) for link in first.links]
+        for number, link in enumerate(stands):
+            if not link.contested:
+                continue
+            for other in mirrored_links(link, poses, noise):
+                chain = [*stands[:number], other, *stands[number + 1 :]]
+                one = start_from(chain, first.graph, poses, sight, views.target_mm, noise)
+                solutions.append(solve(views, one.cameras(lenses.cameras), one.poses, free, poses.kept))
+        sigma = min(one.sigma_px for one in solutions)
+        better = min(solutions, key=lambda one: _bounded(one, sigma))
+        if better is best or len(solutions) == tried:
+            break
+        best = better
+    if len(solutions) == 1:
+        return best, ()
+    # One yardstick for all: squared residuals in deviations of the best, each bounded, so that what one solution leaves
+    # out does not count for it.
+    sigma = min(one.sigma_px for one in solutions)
+    costs = [_bounded(one, sigma) for one in solutions]
+    order = np.argsort(costs)
+    best = solutions[order[0]]
+    rivals = []
+    for index in order[1:]:
+        turned = [
+            float(np.degrees(np.linalg.norm(mine.R - other.R) / np.sqrt(2)))
+            for mine, other in zip(best.cameras, solutions[index].cameras, strict=True)
+        ]
+        elsewhere = tuple(name for name, angle in zip(views.names, turned, strict=True) if angle > _ELSEWHERE_DEG)
+        if elsewhere:
+            rivals.append(Rival(elsewhere, max(turned), float(costs[index] - costs[order[0]])))
+    return best, tuple(rivals)
+
+
+def _bounded(solution: Solution, sigma_px: float) -> float:
+    squares = (solution.residual_px**2).sum(axis=-1) / sigma_px**2
+    return float(np.minimum(squares[~np.isnan(squares)], 30.0).sum())
+
+
+def _doubt(views: BoardViews, camera: Camera) -> LensDoubt | None:
+    """Whether the views of one camera want another focal length and centre than were given; ``None`` = they do not."""
+    chosen = views.select(choose(views, 40))
+    if chosen.usable.sum() < 6:
+        return None
+    sight = sight_of(chosen, [camera])
+    poses = board_poses(sight, chosen.target_mm, chosen.usable)
+    if poses.known.sum() < 6:
+        return None
+    start_poses = np.full((len(chosen.frames), 6), np.nan)
+    for f in np.flatnonzero(poses.known[0]):
+        start_poses[f, :3] = cv2.Rodrigues(poses.R[0, f, 0])[0].ravel()
+        start_poses[f, 3:] = poses.t[0, f, 0]
+    alone = replace(camera, rvec=np.zeros(3), t=np.zeros(3))
+    free = Free(extrinsics=False, focal="one", center=True)
+    freed = solve(
+        chosen, [alone], start_poses, free, poses.kept, alone=True, rounds=1, max_iterations=25, tolerance=1e-4
+    )
+    points = poses.kept & freed.used
+    if not points.any():
+        return None
+    before = float(poses.chi2[0, poses.known[0], 0].sum() / max(poses.kept.sum(), 1))
+    after = float((freed.residual_px[points] ** 2).sum(axis=-1).mean())
+    sure = freed.adjusted.deviation(camera.name)
+    seen = freed.cameras[0].K[[0, 1, 0, 1], [0, 1, 2, 2]]
+    given = camera.K[[0, 1, 0, 1], [0, 1, 2, 2]]
+    deviation = np.concatenate([sure.focal_px, sure.center_px])
+    off = np.abs(seen - given)
+    size = np.array([given[0], given[1], *camera.size], dtype=np.float64)
+    matters = (off > _LENS_SURE * deviation) & (off > _LENS_OFF * size)
+    gain = 1 - after / max(before, 1e-12)
+    if not matters.any() or gain < _GAIN:
+        return None
+
+    def four(values: np.ndarray) -> tuple[float, float, float, float]:
+        return float(values[0]), float(values[1]), float(values[2]), float(values[3])
+
+    return LensDoubt(camera.name, four(given), four(seen), four(deviation), gain)
+
+
+def _wanted(lenses: Lenses, solution: Solution, poses: BoardPoses, options: Options) -> tuple[tuple[Free, ...], ...]:
+    """What of the lenses might be freed with the rig: all of each model, or only what its own views carried."""
+    if options.intrinsics == "hold" or all(one is None for one in lenses.found):
+        return ()
+    own = float(np.nanmedian(poses.noise_px()))
+    if options.intrinsics == "auto" and solution.sigma_px > NOISY * max(own, 0.05):
+        return ()
+    held = Free()
+    whole = tuple(held if one is None or one.solution is None else everything_of(one.model) for one in lenses.found)
+    carried = tuple(
+        held if one is None or one.solution is None else replace(one.free, extrinsics=True) for one in lenses.found
+    )
+    return (whole, carried) if whole != carried else (whole,)
+
+
+def _joint(
+    views: BoardViews,
+    solution: Solution,
+    trial: Trial | None,
+    sight: Sight,
+    candidates: tuple[tuple[Free, ...], ...],
+    options: Options,
+) -> tuple[Solution, Trial | None, Sight, tuple[Free, ...], bool]:
+    """The solution with the lenses freed, where moments that it did not see do not speak against it."""
+    for free in candidates:
+        freed = solve(views, solution.cameras, solution.poses, free, solution.used, alone=True, rounds=2)
+        seen_px = [views.px[v][used] for v, used in enumerate(freed.used)]
+        if not all(is_lens(camera, px) for camera, px in zip(freed.cameras, seen_px, strict=True)):
+            continue
+        new_sight = sight_of(views, freed.cameras)
+        new_trial = judge_held_out(views, new_sight, freed, free) if options.held_out else None
+        forced = options.intrinsics == "joint" and free is candidates[-1]
+        if forced or _better(new_trial, trial, solution.used & freed.used):
+            return freed, new_trial, new_sight, free, True
+    return solution, trial, sight, tuple(Free() for _ in solution.cameras), False
+
+
+def _better(new: Trial | None, old: Trial | None, used: np.ndarray) -> bool:
+    """Whether the new rigs predict no worse, within what blocks of moments can tell, on the same observations."""
+    if new is None or old is None:
+        return False
+    both = used & np.isfinite(new.residual_px[..., 0]) & np.isfinite(old.residual_px[..., 0])
+    worse = []
+    for block in np.unique(old.block[old.block >= 0]):
+        mine = both & (old.block == block)[:, None]
+        if mine.any():
+            squares = [(trial.residual_px[mine] ** 2).sum(axis=-1).mean() for trial in (new, old)]
+            worse.append(np.log(squares[0] / max(squares[1], 1e-12)))
+    if len(worse) < 2:
+        return False
+    # One standard error: the freed lenses are the fuller account of what is not known, and so are their deviations.
+    return bool(np.mean(worse) <= np.std(worse, ddof=1) / np.sqrt(len(worse)))
+
+
+def _unsolved(
+    views: BoardViews, graph: Covisibility, findings: Sequence[Finding], seconds: dict[str, float]
+) -> Outcome:
+    """The outcome where there is no rig."""
+    said = list(findings)
+    if not graph.connected:
+        groups = " | ".join(", ".join(views.names[v] for v in group) for group in graph.groups)
+        for missing in graph.missing[: max(len(graph.groups) - 1, 1)]:
+            said.append(Finding("bad", (), f"the cameras do not hang together ({groups}): {missing}", "film that"))
+    return Outcome(
+        rig=None,
+        verdict="bad",
+        reasons=tuple(said),
+        shared=graph.shared,
+        missing=graph.missing,
+        board=views.board,
+        seconds=seconds,
+    )
