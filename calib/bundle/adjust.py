@@ -86,6 +86,7 @@ def adjust_points(
     threshold: float = 2.0,
     max_iterations: int = 60,
     tolerance: float = TOLERANCE,
+    groups: np.ndarray | None = None,
 ) -> Adjusted:
     """The cameras and points that explain all views of the points best.
 
@@ -103,6 +104,8 @@ def adjust_points(
         threshold: In sigmas, from which on a residual counts less.
         max_iterations: Steps, over all.
         tolerance: Ends where a step gains less than this share of the cost.
+        groups: (M,) numbers: points whose errors hang together, as those of a network about one joint do. Covariances
+            are then made of what whole groups say. ``None`` = all errors are independent.
 
     Raises:
         ConfigError: A coefficient is to be free that a camera lacks.
@@ -122,7 +125,8 @@ def adjust_points(
     ended = replace(ended, state=back.state(ended.state), blocks=Points(moved))
     found = np.full(points_mm.shape, np.nan)
     found[known] = moved
-    return run.result(ended, problem, known, (*px.shape[:2], 1, 2), points_mm=found)
+    together = None if groups is None else np.asarray(groups)[known]
+    return run.result(ended, problem, known, (*px.shape[:2], 1, 2), points_mm=found, groups=together)
 
 
 def _spread(sigma_px: Any, shape: tuple[int, ...], known: np.ndarray) -> np.ndarray | None:
@@ -207,6 +211,7 @@ class _Run:
         shape: tuple[int, ...],
         poses: np.ndarray | None = None,
         points_mm: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
     ) -> Adjusted:
         """Everything in the shapes of the caller, with covariances."""
         residuals = problem.residuals(ended.state, ended.blocks)
@@ -221,10 +226,9 @@ class _Run:
         n_blocks = len(blocks.middle_mm if isinstance(blocks, Boards) else blocks.position_mm)
         directions = self.gauge(ended.state)
         n_free = problem.n_parameters + n_blocks * blocks.size - directions.shape[1]
-        factor, noise = noise_scale(problem, residuals, n_free)
-        covariance = camera_covariance(
-            problem, ended.state, blocks, directions, gauge.weights(self.table, self.unit_mm), factor
-        )
+        factor, noise, flatter = noise_scale(problem, residuals, n_free)
+        unit = gauge.weights(self.table, self.unit_mm)
+        covariance = camera_covariance(problem, ended.state, blocks, directions, unit, factor, groups, flatter)
         if points_mm is not None:
             residual_px, weights = residual_px[:, :, 0], weights[:, :, 0]
         per_sigma = np.concatenate([seen.per_sigma[seen.per_sigma > 0] for seen in problem.views])

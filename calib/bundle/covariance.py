@@ -14,7 +14,7 @@ _NULL = 1e-11
 _SHARE = 1e-3
 
 
-def noise_scale(problem: Problem, residuals: list[np.ndarray], n_free: int) -> tuple[float, float]:
+def noise_scale(problem: Problem, residuals: list[np.ndarray], n_free: int) -> tuple[float, float, float]:
     """What the inverse of the normal matrix is to be multiplied with, and the noise in units of sigma.
 
     That of an M-estimator (Huber 1981, section 7.6): the mean square of what residuals pull with, over the square of
@@ -24,6 +24,9 @@ def noise_scale(problem: Problem, residuals: list[np.ndarray], n_free: int) -> t
         problem: With the weights and the loss.
         residuals: Of each camera (2, b, N) px.
         n_free: Number of all parameters that were fitted, cameras' and blocks'.
+
+    Returns:
+        The factor, the noise, and how much flatter the loss is than the normal matrix has it.
     """
     squared = np.concatenate(
         [
@@ -33,17 +36,25 @@ def noise_scale(problem: Problem, residuals: list[np.ndarray], n_free: int) -> t
     )
     spare = 2 * squared.size - n_free
     if spare <= 0 or not squared.size:
-        return float("nan"), float("nan")
+        return float("nan"), float("nan"), float("nan")
     _, weight, slope = losses.evaluate(squared, problem.loss, problem.threshold)
     pull = float((weight * weight * squared).sum()) / spare
     mean_slope = float((weight + slope * squared).mean())
     factor = pull / mean_slope**2 * float(weight.mean()) if mean_slope > 0 else float("nan")
+    flatter = float(weight.mean()) / mean_slope if mean_slope > 0 else float("nan")
     # What those residuals say that count in full.
-    return factor, float(np.sqrt(pull / max(mean_slope, 1e-12)))
+    return factor, float(np.sqrt(pull / max(mean_slope, 1e-12))), flatter
 
 
 def camera_covariance(
-    problem: Problem, state: State, blocks: Blocks, gauge: np.ndarray, unit: np.ndarray, factor: float
+    problem: Problem,
+    state: State,
+    blocks: Blocks,
+    gauge: np.ndarray,
+    unit: np.ndarray,
+    factor: float,
+    groups: np.ndarray | None = None,
+    flatter: float = 1.0,
 ) -> np.ndarray:
     """(P, P) of the free parameters of all cameras; infinite on the diagonal for what nothing observes.
 
@@ -54,12 +65,15 @@ def camera_covariance(
         gauge: (P, g) motions of the world, see `calib.bundle.gauge`.
         unit: (P,) what the gauge weighs parameters with; zero for intrinsics.
         factor: From `noise_scale`.
+        groups: (B,) which blocks have errors in common. The covariance is then that of what whole groups pull with
+            (Liang and Zeger 1986) instead of ``factor`` times that of independent noise.
+        flatter: From `noise_scale`.
     """
     P = problem.n_parameters
     if not P:
         return np.zeros((0, 0))
     normal = problem.linearised(state, blocks)
-    matrix, scale = reduced(normal)[0], scale_of(normal)
+    (matrix, _, _, eliminated), scale = reduced(normal), scale_of(normal)
     if gauge.size:
         # Least squares says nothing along these; the constraint unit^2 gauge . step = 0 does.
         held = np.linalg.qr(gauge * (unit**2 / scale)[:, None])[0]
@@ -71,7 +85,16 @@ def camera_covariance(
     known = values > _NULL * max(float(values[-1]), 0.0)
     directions = keep @ vectors
     usable = directions[:, known]
-    covariance = factor * (usable / values[known]) @ usable.T / scale[:, None] / scale
+    covariance = (usable / values[known]) @ usable.T / scale[:, None] / scale
+    if groups is None:
+        covariance *= factor
+    else:
+        pulls = normal.by_block - np.einsum("bps,bs->bp", eliminated, normal.block_gradient)
+        numbers = np.unique(groups, return_inverse=True)[1]
+        together = np.zeros((int(numbers.max()) + 1, P))
+        np.add.at(together, numbers, pulls)
+        spread = flatter * covariance @ together.T
+        covariance = spread @ spread.T * len(together) / max(len(together) - 1, 1)
     lost = (np.abs(directions[:, ~known]) > _SHARE).any(axis=1)
     covariance[lost, :] = np.nan
     covariance[:, lost] = np.nan

@@ -15,7 +15,9 @@ import numpy as np
 
 from calib.bundle.parameters import Columns, State
 
-_STEPS = 8
+_STEPS = 30
+_EQUAL = 1e-7
+"""Radians below which cameras stand where they stood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +77,23 @@ def weights(table: Sequence[Columns], unit_mm: float) -> np.ndarray:
 
 
 def alignment(before: State, after: State, table: Sequence[Columns], unit_mm: float) -> Similarity:
-    """What brings the cameras after the adjustment nearest to where they were, by angle and place and scale."""
+    """What brings the cameras after the adjustment nearest to where they were, by angle and place and scale.
+
+    A camera that is much further off than most says less, so that one that was knocked over moves no other.
+    """
     scale, R, t = 1.0, np.eye(3), np.zeros(3)
     state = after
     weight = weights(table, unit_mm)
-    for _ in range(_STEPS):
+    sizes = [len(columns.labels) for columns in table]
+    for step_number in range(_STEPS):
         directions = motions(state, table, unit_mm)
         if not directions.shape[1]:
             break
         off = np.concatenate(
             [_pose_between(a, b, c, d, columns) for a, b, c, d, columns in _pairs(state, before, table)]
         )
-        found = np.linalg.lstsq(directions * weight[:, None], off * weight, rcond=None)[0]
+        each = np.repeat(_trust(off * weight, sizes) if step_number else np.ones(len(sizes)), sizes)
+        found = np.linalg.lstsq(directions * (weight * each)[:, None], off * weight * each, rcond=None)[0]
         held = [view for view, columns in enumerate(table) if not columns.extrinsics]
         origin = state.centers[held[0]] if held else state.centers.mean(axis=0)
         turn = np.eye(3) if held else cv2.Rodrigues(found[:3])[0]
@@ -96,6 +103,16 @@ def alignment(before: State, after: State, table: Sequence[Columns], unit_mm: fl
         state = step.state(state)
         scale, R, t = scale * grown, turn @ R, step.points(t)
     return Similarity(scale, R, t)
+
+
+def _trust(off: np.ndarray, sizes: list[int]) -> np.ndarray:
+    """(V,) root of each camera's weight: Cauchy's, with the median as its scale, where there are more than two."""
+    length = np.array([np.linalg.norm(mine) for mine in np.split(off, np.cumsum(sizes)[:-1])])
+    there = np.array(sizes) >= 6
+    if there.sum() < 3:
+        return np.ones(len(sizes))
+    middle = max(float(np.median(length[there])), _EQUAL)
+    return 1 / np.sqrt(1 + (length / middle) ** 2)
 
 
 def _pairs(state: State, before: State, table: Sequence[Columns]):  # type: ignore[no-untyped-def]

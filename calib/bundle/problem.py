@@ -139,15 +139,20 @@ class Normal:
         cameras: (P, P).
         coupling: (B, P, s).
         blocks: (B, s, s).
-        camera_gradient: (P,), downhill.
+        by_block: (B, P) what each block pulls the cameras with, downhill.
         block_gradient: (B, s).
     """
 
     cameras: np.ndarray
     coupling: np.ndarray
     blocks: np.ndarray
-    camera_gradient: np.ndarray
+    by_block: np.ndarray
     block_gradient: np.ndarray
+
+    @property
+    def camera_gradient(self) -> np.ndarray:
+        """(P,) what all blocks together pull the cameras with."""
+        return self.by_block.sum(axis=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +210,7 @@ class Problem:
         """The normal equations with the weights that the loss gives here."""
         n_blocks = len(blocks.middle_mm if isinstance(blocks, Boards) else blocks.position_mm)
         P, s = self.n_parameters, blocks.size
-        cameras, camera_gradient = np.zeros((P, P)), np.zeros(P)
+        cameras, by_block = np.zeros((P, P)), np.zeros((n_blocks, P))
         coupling, inner = np.zeros((n_blocks, P, s)), np.zeros((n_blocks, s, s))
         block_gradient = np.zeros((n_blocks, s))
         at = 0
@@ -219,11 +224,11 @@ class Problem:
             product = J @ J.transpose(0, 2, 1)
             gradient = (J @ residual[..., None])[..., 0]
             cameras[mine, mine] = product[:, :p, :p].sum(axis=0)
-            camera_gradient[mine] = gradient[:, :p].sum(axis=0)
+            by_block[seen.blocks, mine] = gradient[:, :p]
             coupling[seen.blocks, mine] = product[:, :p, p:]
             inner[seen.blocks] += product[:, p:, p:]
             block_gradient[seen.blocks] += gradient[:, p:]
-        return Normal(cameras, coupling, inner, camera_gradient, block_gradient)
+        return Normal(cameras, coupling, inner, by_block, block_gradient)
 
     def _jacobian(self, view: int, state: State, blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
         """Weighted derivatives (b, p + s, 2 N) and residuals (b, 2 N) of one camera."""

@@ -187,9 +187,33 @@ class TestPoints:
         cameras = disturbed(scene, rad=0.005, mm=8.0, first_held=False)
         result = adjust_points(cameras, scene.points_mm.reshape(-1, 3), scene.px.reshape(5, -1, 2))
         before, after = centers(cameras), centers(result.cameras)
-        np.testing.assert_allclose(before.mean(axis=0), after.mean(axis=0), atol=1e-3)
+        np.testing.assert_allclose(before.mean(axis=0), after.mean(axis=0), atol=2.0)
         size = [np.linalg.norm(c - c.mean(axis=0)) for c in (before, after)]
-        assert size[1] == pytest.approx(size[0], rel=1e-3)
+        assert size[1] == pytest.approx(size[0], rel=3e-3)
+
+    def test_a_camera_that_was_knocked_over_moves_no_other(self):
+        scene = point_scene(3, 5, 30, 10, sigma_px=0.5, outliers=0.0)
+        cameras = list(scene.rig.cameras)
+        cameras[2] = turned(cameras[2], (0.02, -0.03, 0.01), (20.0, -30.0, 10.0))
+        result = adjust_points(cameras, scene.points_mm.reshape(-1, 3), scene.px.reshape(5, -1, 2))
+        moved = np.linalg.norm(centers(result.cameras) - centers(cameras), axis=1)
+        assert moved[2] > 25 and np.delete(moved, 2).max() < 3
+
+    def test_deviations_of_points_that_are_wrong_together_are_larger(self):
+        scene = point_scene(8, 4, 60, 12, sigma_px=0.5, outliers=0.0)
+        rng = np.random.default_rng(0)
+        px = (scene.px + rng.normal(0, 3, (4, 1, 12, 2))).reshape(4, -1, 2)
+        joints = np.tile(np.arange(12), 60)
+        points = scene.points_mm.reshape(-1, 3)
+        alone = adjust_points(scene.rig.cameras, points, px)
+        together = adjust_points(scene.rig.cameras, points, px, groups=joints)
+        ratio = [
+            b.position_total_mm / a.position_total_mm
+            for a, b in zip(alone.deviations, together.deviations, strict=True)
+        ]
+        assert min(ratio) > 2
+        off = np.linalg.norm(centers(together.cameras) - centers(scene.rig.cameras), axis=1)
+        assert (off < 3 * np.array([one.position_total_mm for one in together.deviations])).all()
 
     def test_the_points_are_seen_where_the_result_says(self):
         scene = point_scene(4, 3, 20, 8, outliers=0.05)

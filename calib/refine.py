@@ -1,0 +1,444 @@
+"""New extrinsics from what a network saw of a subject, and whether anything that was not fitted agrees.
+
+A network that is wrong about a view in the same way all the time looks like a camera that stands elsewhere. A smaller
+residual of the keypoints that were fitted therefore proves nothing, and `refine` never says more than ``unverified``:
+`confirm` compares both rigs by another network's keypoints, a board's corners or points of the scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from calib.bundle import Adjusted, Free, adjust_points
+from calib.camera import Camera
+from calib.quality import Finding
+from calib.rig import Rig
+from calib.robust import triangulate_robust
+from calib.triangulate import residuals, triangulate
+from rigpose.errors import ConfigError
+
+Word = Literal["good", "suspect", "unverified", "bad"]
+
+LEAST_GAIN = 0.02
+"""Share by which the median residual must fall, else nothing was refined."""
+_ROUNDS = 2
+_TOLERANCE = 1e-7
+_LEAST_POINTS = 50
+_GROSS = 4.0
+_CLOSE = 3.0
+_SCALE_OFF = 0.02
+_HELD_OUT = 0.1
+_DRAWS = 400
+_LEAST_GROUPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Residuals:
+    """Distances between keypoints and their points' projections, each point made of all views that saw it.
+
+    Attributes:
+        median_px: Over all.
+        p95_px: Over all.
+        cameras_px: Median of each camera.
+        n: How many.
+    """
+
+    median_px: float
+    p95_px: float
+    cameras_px: tuple[float, ...]
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class CameraMove:
+    """How a camera changed.
+
+    Attributes:
+        camera: Its name.
+        moved_mm: How far.
+        moved_deviation_mm: Of the new position; the errors of a joint count as one.
+        turned_deg: How much.
+        turned_deviation_deg: Of the new rotation.
+    """
+
+    camera: str
+    moved_mm: float
+    moved_deviation_mm: float
+    turned_deg: float
+    turned_deviation_deg: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """A refinement and what it did.
+
+    Attributes:
+        rig: The new one; its metadata names its parent and this verdict.
+        before: Of the keypoints that were fitted, with the old rig.
+        after: The same keypoints with the new rig.
+        all_before: Of every keypoint that is worth anything, sure or not.
+        all_after: The same with the new rig.
+        held_out_before: Median px of each half of the time with the old rig.
+        held_out_after: With rigs that were refined from the other half.
+        scale_ratio: Median ratio of the distances between cameras, new over old.
+        moves: Of each camera.
+        min_confidence: What a keypoint needed.
+        doubted: Share of the keypoints that the loss let count for less than half.
+        verdict: ``unverified``; ``suspect`` where nothing was gained, ``bad`` where the old rig is better.
+        findings: Reasons.
+    """
+
+    rig: Rig
+    before: Residuals
+    after: Residuals
+    all_before: Residuals
+    all_after: Residuals
+    held_out_before: float
+    held_out_after: float
+    scale_ratio: float
+    moves: tuple[CameraMove, ...]
+    min_confidence: float
+    doubted: float
+    verdict: Word
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What something that was not fitted says of two rigs.
+
+    Attributes:
+        what: It was.
+        before_px: Median residual with the old rig.
+        after_px: With the new one.
+        low: Of the ratio after / before, lower end of the 95 % interval.
+        high: Upper end.
+        cameras_px: Median of each camera before and after.
+        n: Residuals compared.
+        groups: Joints or points that may be wrong each in its own way; the interval comes from drawing them anew.
+        verdict: ``confirmed`` = better beyond chance, ``refuted`` = worse beyond chance, else ``undecided``.
+    """
+
+    what: str
+    before_px: float
+    after_px: float
+    low: float
+    high: float
+    cameras_px: tuple[tuple[float, float], ...]
+    n: int
+    groups: int
+    verdict: Literal["confirmed", "refuted", "undecided"]
+
+    def __str__(self) -> str:
+        change = f"median {self.before_px:.2f} -> {self.after_px:.2f} px"
+        return f"{self.what}: {change}, ratio {self.low:.2f} to {self.high:.2f}: {self.verdict}"
+
+
+def refine(
+    rig: Rig,
+    px: Float[np.ndarray, "V T J 2"],
+    confidence: Float[np.ndarray, "V T J"],
+    *,
+    min_confidence: float | None = None,
+    sigma_px: float | None = None,
+) -> Refined:
+    """Solve the extrinsics anew from keypoints; intrinsics, the scale and the place of the world stay.
+
+    Args:
+        rig: The old one, for the pictures that the keypoints were found in.
+        px: Raw px; NaN = not seen.
+        confidence: Of the network; 0 = not seen.
+        min_confidence: Of keypoints to use; ``None`` = the surer half, for networks differ in what their numbers mean.
+        sigma_px: Deviation of x and y of a keypoint; ``None`` = from the residuals.
+
+    Raises:
+        ConfigError: Fewer than two cameras, or fewer than 50 points that two cameras saw.
+        ValueError: Shapes do not fit.
+    """
+    px, confidence = _checked(rig, px, confidence)
+    if len(rig) < 2:
+        raise ConfigError("refine", "one camera alone cannot be refined", "give a rig of two or more")
+    worth = confidence > 0
+    if min_confidence is None:
+        min_confidence = float(np.median(confidence[worth])) if worth.any() else 0.0
+    # Half of that, so that what a network itself calls nothing is not measured either.
+    every = np.where((confidence >= min_confidence / 2)[..., None], px, np.nan)
+    sure = np.where((confidence >= min_confidence)[..., None], px, np.nan)
+    adjusted = _solved(rig, sure, sigma_px)
+    after = rig.with_cameras(adjusted.cameras)
+    half = px.shape[1] // 2
+    first, second = sure[:, :half], sure[:, half:]
+    held_before, held_after = float("nan"), float("nan")
+    if min(_count(first), _count(second)) >= _LEAST_POINTS:
+        swapped = [
+            (rig.with_cameras(_solved(rig, a, sigma_px, 1).cameras), b) for a, b in ((first, second), (second, first))
+        ]
+        held_before = _median([_lengths(rig, other) for _, other in swapped])
+        held_after = _median([_lengths(fitted, other) for fitted, other in swapped])
+    ratio = scale_ratio(rig.cameras, after.cameras)
+    measured = _measured(rig, sure), _measured(after, sure)
+    seen = adjusted.weights > 0
+    findings, verdict = _judged(rig, adjusted, measured, (held_before, held_after), ratio)
+    metadata = {
+        **{key: value for key, value in rig.metadata.items() if key not in ("calibration_id", "error")},
+        "parent": rig.calibration_id,
+        "made": "refined from keypoints",
+        "verdict": verdict,
+        "keypoint_residual_px": round(measured[1].median_px, 3),
+    }
+    return Refined(
+        rig=Rig(after.cameras, metadata),
+        before=measured[0],
+        after=measured[1],
+        all_before=_measured(rig, every),
+        all_after=_measured(after, every),
+        held_out_before=held_before,
+        held_out_after=held_after,
+        scale_ratio=ratio,
+        moves=_moves(rig, adjusted),
+        min_confidence=min_confidence,
+        doubted=float((adjusted.weights[seen] < 0.5).mean()) if seen.any() else 0.0,
+        verdict=verdict,
+        findings=findings,
+    )
+
+
+def confirm(
+    before: Rig,
+    after: Rig,
+    px: Float[np.ndarray, "V T J 2"],
+    confidence: Float[np.ndarray, "V T J"] | None = None,
+    *,
+    what: str = "other keypoints",
+    min_confidence: float | None = None,
+    seed: int = 0,
+) -> Confirmation:
+    """Compare two rigs by something that was not fitted.
+
+    Each point is triangulated robustly with either rig; compared are the residuals of all views, rejected ones
+    included, of points that could be triangulated with both. The interval of the ratio of the medians is that of the
+    bootstrap over joints, for a network that is wrong about a joint is so in all frames.
+
+    Args:
+        before: The old rig, for the pictures that the points were found in.
+        after: The new one, for the same pictures.
+        px: Raw px of another network's joints, of a board's corners or of scene points (J points, T = 1).
+        confidence: 0 = not seen; ``None`` = all points alike.
+        what: A name for it.
+        min_confidence: As for `refine`; without confidences everything counts.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: Shapes do not fit.
+    """
+    given = confidence is not None
+    px, confidence = _checked(before, px, np.ones(np.shape(px)[:-1]) if confidence is None else confidence)
+    worth = confidence > 0
+    if min_confidence is None:
+        min_confidence = float(np.median(confidence[worth])) if given and worth.any() else 0.0
+    px = np.where((worth & (confidence >= min_confidence))[..., None], px, np.nan)
+    frames = np.moveaxis(px, 0, 1)
+    weight = np.isfinite(frames[..., 0]).astype(float)
+    sigma = _noise(before, frames, weight)
+    solved = [triangulate_robust(frames, weight, rig.arrays(), sigma_px=sigma) for rig in (before, after)]
+    both = (solved[0].ok & solved[1].ok)[:, None]
+    old, new = (np.where(both, one.residual_px, np.nan) for one in solved)
+    there = np.isfinite(old) & np.isfinite(new)
+    old, new = np.where(there, old, np.nan), np.where(there, new, np.nan)
+    groups = np.flatnonzero(there.any(axis=(0, 1)))
+    medians = [float(np.median(one[there])) if there.any() else float("nan") for one in (old, new)]
+    low, high = _ratio_interval(old, new, groups, seed)
+    sure = len(groups) >= _LEAST_GROUPS
+    verdict: Literal["confirmed", "refuted", "undecided"] = (
+        "confirmed" if sure and high < 1 else "refuted" if sure and low > 1 else "undecided"
+    )
+    cameras = tuple((_median([old[:, v]]), _median([new[:, v]])) for v in range(len(before)))
+    return Confirmation(what, medians[0], medians[1], low, high, cameras, int(there.sum()), len(groups), verdict)
+
+
+def confirmed(refined: Refined, confirmations: Sequence[Confirmation]) -> Refined:
+    """The refinement with the verdict that confirmations give it: good where one confirms and none refutes."""
+    findings = list(refined.findings)
+    words = {one.verdict for one in confirmations}
+    verdict = refined.verdict
+    for one in confirmations:
+        level: Literal["note", "suspect"] = "suspect" if one.verdict == "refuted" else "note"
+        findings.append(Finding(level, (), str(one), "what was not fitted says so"))
+    if "refuted" in words:
+        verdict = "bad" if verdict == "bad" else "suspect"
+    elif "confirmed" in words and verdict == "unverified":
+        verdict = "good"
+        findings = [one for one in findings if one.what != _UNVERIFIED.what]
+    metadata = {**refined.rig.metadata, "verdict": verdict, "confirmed_by": [str(one) for one in confirmations]}
+    return replace(refined, rig=Rig(refined.rig.cameras, metadata), verdict=verdict, findings=tuple(findings))
+
+
+def scale_ratio(before: Sequence[Camera], after: Sequence[Camera]) -> float:
+    """Median ratio of the distances between cameras."""
+    ratios = []
+    for a, b in combinations(range(len(before)), 2):
+        old = float(np.linalg.norm(before[a].center_mm - before[b].center_mm))
+        if old > 0:
+            ratios.append(float(np.linalg.norm(after[a].center_mm - after[b].center_mm)) / old)
+    return float(np.median(ratios)) if ratios else float("nan")
+
+
+_UNVERIFIED = Finding(
+    "note",
+    (),
+    "only the keypoints that were fitted say so, and a network's bias in a view looks like a camera's",
+    "confirm it with another network's keypoints, a board or points of the scene",
+)
+
+
+def _checked(rig: Rig, px: Any, confidence: Any) -> tuple[np.ndarray, np.ndarray]:
+    px, confidence = np.asarray(px, dtype=np.float64), np.asarray(confidence, dtype=np.float64)
+    if px.ndim != 4 or px.shape[0] != len(rig) or px.shape[-1] != 2 or confidence.shape != px.shape[:-1]:
+        raise ValueError(f"px {px.shape} and confidence {confidence.shape} of {len(rig)} cameras")
+    return px, np.where(np.isfinite(px).all(axis=-1) & np.isfinite(confidence), confidence, 0.0)
+
+
+def _count(px: np.ndarray) -> int:
+    """Points that at least two cameras saw."""
+    return int((np.isfinite(px[..., 0]).sum(axis=0) >= 2).sum())
+
+
+def _lengths(rig: Rig, px: np.ndarray) -> np.ndarray:
+    """(T, V, J) px; only of points that at least two cameras saw, for one alone has no residual."""
+    frames = np.moveaxis(px, 0, 1)
+    seen = np.isfinite(frames[..., 0])
+    seen &= seen.sum(axis=1, keepdims=True) >= 2
+    arrays = rig.arrays()
+    frames = np.where(seen[..., None], frames, np.nan)
+    return residuals(frames, triangulate(frames, seen.astype(float), arrays), arrays)
+
+
+def _median(lengths: Sequence[np.ndarray]) -> float:
+    values = np.concatenate([one[np.isfinite(one)] for one in lengths])
+    return float(np.median(values)) if values.size else float("nan")
+
+
+def _measured(rig: Rig, px: np.ndarray) -> Residuals:
+    lengths = _lengths(rig, px)
+    values = lengths[np.isfinite(lengths)]
+    if not values.size:
+        return Residuals(float("nan"), float("nan"), (float("nan"),) * len(rig), 0)
+    cameras = tuple(_median([lengths[:, v]]) for v in range(len(rig)))
+    return Residuals(float(np.median(values)), float(np.percentile(values, 95)), cameras, values.size)
+
+
+def _noise(rig: Rig, frames: np.ndarray, weight: np.ndarray) -> float:
+    """Deviation of x and of y of points (T, V, J, 2), of what agrees."""
+    arrays = rig.arrays()
+    sigma = max(_median([residuals(frames, triangulate(frames, weight, arrays), arrays)]) / 1.1774, 0.5)
+    for _ in range(4):
+        solved = triangulate_robust(frames, weight, arrays, sigma_px=sigma, gate=_CLOSE)
+        length = solved.residual_px[solved.used]
+        if not length.size:
+            break
+        # A point takes three of eight coordinates of four views for itself.
+        sigma = max(float(np.median(length)) / 1.1774 * np.sqrt(8 / 5), 0.5)
+    return sigma
+
+
+def _solved(rig: Rig, px: np.ndarray, sigma_px: float | None, rounds: int = _ROUNDS) -> Adjusted:
+    """Extrinsics from keypoints, beginning again from the better points."""
+    if _count(px) < _LEAST_POINTS:
+        raise ConfigError(
+            "refine",
+            f"{_count(px)} keypoints were seen by two cameras at once, at least {_LEAST_POINTS} are needed",
+            "record for longer, or lower the confidence asked for",
+        )
+    n_views, n_frames, n_joints = px.shape[:3]
+    joints = np.tile(np.arange(n_joints), n_frames)
+    frames = np.moveaxis(px, 0, 1)
+    weight = np.isfinite(frames[..., 0]).astype(float)
+    for number in range(rounds):
+        arrays = rig.arrays()
+        plain = triangulate(frames, weight, arrays)
+        sigma = _noise(rig, frames, weight) if number else _median([residuals(frames, plain, arrays)])
+        solution = triangulate_robust(frames, weight, arrays, sigma_px=sigma, gate=_GROSS)
+        # Where views disagree too much for a verdict, the point of all of them is where to begin.
+        points = np.where(solution.ok[..., None], solution.position_mm, plain)
+        adjusted = adjust_points(
+            rig.cameras,
+            points.reshape(-1, 3),
+            px.reshape(n_views, -1, 2),
+            free=Free(),
+            sigma_px=sigma_px,
+            loss="cauchy",
+            threshold=2.0,
+            tolerance=_TOLERANCE,
+            groups=joints,
+        )
+        rig = rig.with_cameras(adjusted.cameras)
+    return adjusted
+
+
+def _moves(rig: Rig, adjusted: Adjusted) -> tuple[CameraMove, ...]:
+    moves = []
+    for old, new, deviation in zip(rig.cameras, adjusted.cameras, adjusted.deviations, strict=True):
+        cosine = np.clip((np.trace(new.R @ old.R.T) - 1) / 2, -1, 1)
+        moves.append(
+            CameraMove(
+                old.name,
+                float(np.linalg.norm(new.center_mm - old.center_mm)),
+                deviation.position_total_mm,
+                float(np.degrees(np.arccos(cosine))),
+                deviation.turn_total_deg,
+            )
+        )
+    return tuple(moves)
+
+
+def _judged(
+    rig: Rig, adjusted: Adjusted, measured: tuple[Residuals, Residuals], held_out: tuple[float, float], ratio: float
+) -> tuple[tuple[Finding, ...], Word]:
+    findings = []
+    before, after = measured[0].median_px, measured[1].median_px
+    change = f"the median residual went from {before:.2f} to {after:.2f} px"
+    verdict: Word = "unverified"
+    unknown = tuple(one.camera for one in adjusted.deviations if not np.isfinite(one.position_total_mm))
+    if unknown:
+        findings.append(
+            Finding("bad", unknown, "share too few keypoints with the others to be placed", "record for longer")
+        )
+    if not after <= (1 + LEAST_GAIN) * before:
+        findings.append(Finding("bad", (), change, "keep the old rig"))
+    elif after > (1 - LEAST_GAIN) * before:
+        findings.append(Finding("suspect", (), change, "keep the old rig: there is nothing to refine"))
+    if held_out[1] > held_out[0]:
+        what = f"on the half of the time that was not fitted it went from {held_out[0]:.2f} to {held_out[1]:.2f} px"
+        level: Literal["bad", "suspect"] = "bad" if held_out[1] > (1 + _HELD_OUT) * held_out[0] else "suspect"
+        findings.append(Finding(level, (), what, "record for longer, with the subject in more places"))
+    if abs(ratio - 1) > _SCALE_OFF:
+        what = f"the distances between the cameras changed by {100 * abs(ratio - 1):.1f} % in the median"
+        findings.append(Finding("suspect", (), what, "several cameras moved: calibrate with a board"))
+    if not adjusted.converged:
+        findings.append(Finding("suspect", (), "the adjustment had not ended", "record for longer"))
+    levels = {one.level for one in findings}
+    if "bad" in levels:
+        verdict = "bad"
+    elif "suspect" in levels:
+        verdict = "suspect"
+    return (*findings, _UNVERIFIED), verdict
+
+
+def _ratio_interval(old: np.ndarray, new: np.ndarray, groups: np.ndarray, seed: int) -> tuple[float, float]:
+    if len(groups) < 2:
+        return 0.0, float("inf")
+    rng = np.random.default_rng(seed)
+    of_group = [[one[..., j][np.isfinite(one[..., j])] for j in groups] for one in (old, new)]
+    ratios = []
+    for _ in range(_DRAWS):
+        drawn = rng.integers(0, len(groups), len(groups))
+        medians = [float(np.median(np.concatenate([one[j] for j in drawn]))) for one in of_group]
+        ratios.append(medians[1] / max(medians[0], 1e-9))
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return float(low), float(high)
