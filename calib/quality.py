@@ -18,6 +18,8 @@ _WORST_FIRST: tuple[Level, ...] = ("bad", "suspect", "note")
 
 FLOOR = "floor"
 """What ``metadata.world`` says once z is up and zero on the floor."""
+OUTSIDE_CIRCLE = 0.6
+"""Share of a picture that a fisheye's image circle leaves out: 56 % where it just fits into 16:9."""
 SAME_PLACE = 1e-4
 """Camera centres nearer than this share of the working distance are one place."""
 
@@ -120,7 +122,13 @@ def _camera(camera: Camera) -> Iterator[Finding]:
         yield Finding(level, name, what, "is it in mm instead of px, or for a smaller picture? calibrate")
     yield from _principal_point(camera, size)
     lost = _share_without_ray(camera)
-    if lost > 0:
+    if lost > 0 and camera.fisheye:
+        level = "suspect" if lost > OUTSIDE_CIRCLE else "note"
+        what = (
+            f"{100 * lost:.0f} % of the picture has no ray: what a fisheye images ends before, or lies 90 degrees aside"
+        )
+        yield Finding(level, name, what, "nothing, if the picture is black there; else calibrate with views of it")
+    elif lost > 0:
         level = "suspect" if lost > 0.1 else "note"
         what = f"its distortion folds back: {100 * lost:.0f} % of the picture has no ray"
         yield Finding(level, name, what, "calibrate with board views that reach the corners, or as fisheye")

@@ -35,6 +35,13 @@ class TestGood:
     def test_a_fly_rig(self):
         assert judge(fly_rig()).verdict == "good"
 
+    def test_a_fisheye_whose_corners_look_sideways(self):
+        rig = ring(4, spread=4.0)
+        K = with_k(rig.cameras[1], fx=450, fy=450)
+        verdict = judge(changed(rig, 1, K=K, dist=np.array([0.01, 0.002, -0.003, 0.0]), fisheye=True))
+        assert verdict.verdict == "good"
+        assert "no ray" in str(verdict)
+
     def test_a_parallel_pair(self):
         assert judge(narrow_pair(parallel=True)).verdict == "good"
 
