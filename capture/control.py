@@ -24,6 +24,7 @@ import zmq
 from capture.endpoint import BoundEndpoint
 from rigpose import __version__, codec
 from rigpose.errors import ProtocolError
+from rigpose.parent import is_orphan
 from rigpose.stamps import now_ns
 
 log = logging.getLogger(__name__)
@@ -175,7 +176,8 @@ class NodeControl:
         except zmq.ContextTerminated:
             pass
         finally:
-            socket.close()
+            # Nobody takes what is for a launch that is dead; the process would wait for that in vain.
+            socket.close(0 if is_orphan() else None)
 
     def _send(self, socket: zmq.Socket, body: dict[str, Any]) -> None:
         try:

@@ -79,6 +79,17 @@ class Intake:
         for receiver in self._receivers:
             receiver.close()
 
+    def take_rest(self, limit_s: float = 0.5, quiet_s: float = 0.05) -> None:
+        """Take what the cameras send behind their last words, and forget it.
+
+        It only pushes those out of the sockets' queues (``FrameSender.end``), but a camera whose push nobody takes
+        waits for seconds.
+        """
+        end = now_ns() + round(limit_s * 1e9)
+        while now_ns() < end and self._poller.poll(round(quiet_s * 1000)):
+            for receiver in self._receivers:
+                receiver.receive()
+
     def receive(self, wait_s: float, exclude: Collection[str] = frozenset()) -> Iterator[Frame]:
         """The frames that have come, each camera in turn, waiting at most ``wait_s`` for the first.
 

@@ -209,7 +209,10 @@ class Engine:
                 # Cameras that were told to stop say their last word; one that failed leaves them to the next engine.
                 stop_at = time.monotonic() + (END_WAIT_S if self._failure is None else 0.0)
                 self._begin_stop()
-            if self._intake.all_ended or (stop_at is not None and time.monotonic() > stop_at):
+            if self._intake.all_ended:
+                self._intake.take_rest()
+                break
+            if stop_at is not None and time.monotonic() > stop_at:
                 break
             if stop_at is not None:
                 for frame in self._intake.receive(POLL_S):

@@ -126,6 +126,7 @@ class CameraNode:
     def _send_all(self, control: NodeControl) -> None:
         sender = FrameSender(self._run_dir.frames_endpoint(self.name), self._run_dir.session_id, self.name, self._epoch)
         recorder = RecordSender(self._run_dir.endpoint("record"), hwm=RECORD_HWM) if self._record else None
+        linger_s = _END_LINGER_S  # less where the engine has taken everything
         try:
             for frame in self._frames():
                 for view in self._views.split(frame):
@@ -140,12 +141,12 @@ class CameraNode:
             for camera in self._views.names:
                 counters = self.counters(camera)
                 end = EndOfFrames(camera, self._epoch, self._last_seq[camera], counters)
-                sender.end(end, wait_s=wait_s, stop=stop)
+                linger_s = 0.0 if sender.end(end, wait_s=wait_s, stop=stop) else _END_LINGER_S
                 if recorder is not None:
                     seen = replace(end, last_seq=counters.seen - 1)
                     recorder.send([encode_end(seen, self._run_dir.session_id, self.name)], wait_s=_END_LINGER_S)
         finally:
-            sender.close(_END_LINGER_S)
+            sender.close(linger_s)
             if recorder is not None:
                 recorder.close(_END_LINGER_S)
 

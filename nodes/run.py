@@ -36,7 +36,8 @@ ALL_ENDED_S = 5.0
 """What a live engine gets to end by itself when no camera is left; one that was started again behind their last
 words never hears them."""
 STOP_S = {"camera": 5.0, "engine": 8.0, "truth": 2.0, "viewer": 2.0, "recorder": 30.0}
-STOP_ORDER = ("camera", "engine", "truth", "viewer", "recorder")
+STOP_ORDER = (("camera",), ("engine", "truth", "viewer"), ("recorder",))
+"""Kinds of nodes that end together, each for those behind it to hear its last word."""
 CLOCKED = ("camera", "truth")
 """Kinds of nodes that wait for the rig's first tick."""
 
@@ -187,8 +188,10 @@ class Run:
 
     async def _stop(self) -> None:
         self._ending.set()
-        for kind in STOP_ORDER:
-            nodes = [node for node in self._supervisor.nodes.values() if node.kind == kind]
+        # Before the first tick no node has anything for another: all end at once.
+        together = STOP_ORDER if self._start_ns is not None else (tuple(STOP_S),)
+        for kinds in together:
+            nodes = [node for node in self._supervisor.nodes.values() if node.kind in kinds]
             for node in nodes:
                 node.expected_to_end = True
                 report = self._current.get(node.name)
@@ -196,7 +199,7 @@ class Run:
                 if report is not None and node.alive:
                     self._server.stop(report)
             # One that is still loading cannot be told, and has nothing to lose: it gets the signal at once.
-            waits = {node.name: STOP_S[kind] if node.name in self._current else 0.0 for node in nodes}
+            waits = {node.name: STOP_S[node.kind] if node.name in self._current else 0.0 for node in nodes}
             await asyncio.gather(*(self._supervisor.end(node, waits[node.name]) for node in nodes))
             self._turn()
 

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 FINAL_CODES = (ExitCode.USAGE, ExitCode.BAD_VERDICT)
 KILL_WAIT_S = 3.0
+KILL_LOADING_S = 1.0
 
 
 @dataclass
@@ -159,9 +160,11 @@ class Supervisor:
         if node.alive and not await self._finished(node, wait_s):
             if wait_s > 0:
                 log.warning("%s did not stop within %.0f s", node.name, wait_s)
+            # One that is still loading has nothing to lose, but a recorder may have begun its session.
+            kill_s = KILL_WAIT_S if wait_s > 0 or node.kind == "recorder" else KILL_LOADING_S
             for sign in (signal.SIGTERM, signal.SIGKILL):
                 self._signal(node, sign)
-                if await self._finished(node, KILL_WAIT_S):
+                if await self._finished(node, kill_s):
                     break
         task = self._tasks.get(node.name)
         if task is not None and not node.alive:

@@ -16,6 +16,11 @@ _PR_SET_PDEATHSIG = 1
 _CHECK_S = 0.5
 
 
+def is_orphan() -> bool:
+    """Whether the process that started this one as a node is gone; a process that is no node is none."""
+    return PARENT_VARIABLE in os.environ and os.getppid() != int(os.environ[PARENT_VARIABLE])
+
+
 def end_with_parent(stop: Callable[[], None]) -> None:
     """Call ``stop`` on SIGTERM and when the parent process is gone, so that no node is left behind.
 

@@ -55,6 +55,7 @@ class Bench:
         self.senders: dict[str, FrameSender] = {}
         self.engine: Engine | None = None
         self.failure: BaseException | None = None
+        self.ended: dict[str, bool] = {}
         self._thread: threading.Thread | None = None
 
     def start(self) -> Engine:
@@ -91,7 +92,7 @@ class Bench:
                 while self._thread.is_alive() and not sender.send(frame, wait_s=0.1):
                     pass
                 last = frame.seq
-            sender.end(EndOfFrames(name, f"epoch-{name}", last, Counters()), wait_s=0.5)
+            self.ended[name] = sender.end(EndOfFrames(name, f"epoch-{name}", last, Counters()), wait_s=2.0)
         source.close()
 
     def end(self) -> None:
@@ -134,6 +135,7 @@ def test_every_set_is_answered_and_the_end_of_the_cameras_is_the_end(bench: Benc
     counted = engine.counted()
     assert (counted["sets"], counted["poses"]) == (FRAMES, FRAMES) and bench.accounted()
     assert all(camera["used"] == FRAMES for camera in counted["cameras"].values())
+    assert bench.ended == dict.fromkeys(bench.config.cameras, True), "no camera waited in vain behind its last word"
     meta = codec.unpack(message[1])
     assert tuple(meta["how"]) == HOW and tuple(meta["reasons"]) == REASONS and meta["units"] == "mm"
     assert set(meta) >= {"skeletons", "model", "rig", "calibration_id", "verdict"}, "a late subscriber needs no file"

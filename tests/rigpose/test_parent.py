@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rigpose.parent import is_orphan
+
 pytestmark = pytest.mark.process
 
 CHILD = """
@@ -86,3 +88,12 @@ def test_a_second_signal_does_not_hang_what_the_first_began(tmp_path: Path) -> N
         assert child.wait(5) == 0 and mark.read_text() == "stopped"
     finally:
         child.kill()
+
+
+def test_an_orphan_knows_that_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RIGPOSE_PARENT", raising=False)
+    assert not is_orphan(), "whoever was started by hand has no launch to lose"
+    monkeypatch.setenv("RIGPOSE_PARENT", str(os.getppid()))
+    assert not is_orphan()
+    monkeypatch.setenv("RIGPOSE_PARENT", "1" if os.getppid() != 1 else "2")
+    assert is_orphan()
