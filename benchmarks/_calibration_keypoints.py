@@ -7,13 +7,12 @@ treadmill, the marks refined to their centre of brightness. They fit no network'
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from benchmarks._calibration_measure import triangulated
 from calib.fit import fit_camera
 from calib.rig import Rig, read_rig
 from capture.frame import Frame, FrameSet
@@ -109,11 +108,6 @@ def _seen(config: SystemConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return px, confidence, sizes
 
 
-def scene_residuals(data: Path, rig: Rig | None = None) -> np.ndarray:
-    """(V, 8) px of the scene points, with the extrinsics of ``rig`` or with the given ones."""
-    given = read_rig(data / "human4-balance" / "calibration" / "Calib_qualisys.toml", units="m")
-    cameras = given.cameras
-    if rig is not None:
-        # The pictures of the scene have the calibrated size, those of the recording not all.
-        cameras = tuple(replace(camera, rvec=rig[camera.name].rvec, t=rig[camera.name].t) for camera in given.cameras)
-    return triangulated(cameras, SCENE_PX)[1]
+def scene_rig(data: Path) -> Rig:
+    """The given rig, for the pictures of the scene, which have the calibrated size."""
+    return read_rig(data / "human4-balance" / "calibration" / "Calib_qualisys.toml", units="m")

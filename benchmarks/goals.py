@@ -32,6 +32,37 @@ ISSUE_3_DEMO = (
     "at most 70"
 )
 
+ISSUE_4_REJECTED = (
+    "issue 4, What it must show, 1: the share of rejected observations stands beside every residual, and is at most 3 %"
+)
+ISSUE_4_WEBCAMS = (
+    "issue 4, What it must show, 1: given intrinsics: rms at most 1.15 px, pooled distance error at most 1.1 mm, solve "
+    "at most 0.5 s; from scratch: median at most 0.75 px and focal lengths within 5 % of the given ones, or the words "
+    '"focal length not observable"'
+)
+ISSUE_4_MOUSE = (
+    "issue 4, What it must show, 2: median at most 0.23 px and rms below 1 px; the committed file is called bad, with "
+    "the two identical cameras named; keypoints' residual at most 6.1 px in the median"
+)
+ISSUE_4_STEREO = (
+    "issue 4, What it must show, 3: stereo rms at most 0.22 px, baseline 99.8 mm +- 0.2, focal lengths within 0.5 % of "
+    "the MATLAB values"
+)
+ISSUE_4_REFINE = (
+    "issue 4, What it must show, 4: refine lowers the keypoints' median residual by at least a third, leaves the scale "
+    "alone (median ratio of camera distances within 1 %), and is checked on the other network's keypoints and on the "
+    "scene images"
+)
+ISSUE_4_IMPORTS = (
+    "issue 4, What it must show, 5: fly7-deepfly3d and mouse6-dannce reproject to at most 2.9 px and 0.01 px in the "
+    "median"
+)
+ISSUE_4_SYNTHETIC = (
+    "issue 4, What it must show, 6: 68 +- 5 % of the errors within one reported standard deviation and 95 +- 3 % "
+    "within two; faults are recognised and named; at most 2 % false alarms on good rigs"
+)
+_WEBCAMS, _SCRATCH = "charuco4-webcams, given intrinsics", "charuco4-webcams, from scratch"
+
 GOALS: dict[tuple[str, str, str], Goal] = {
     ("triangulation", "robust, clean", "time"): Goal(0.3, ISSUE_2_TRIANGULATION),
     ("triangulation", "robust, hard", "time"): Goal(0.3, ISSUE_2_TRIANGULATION),
@@ -40,6 +71,29 @@ GOALS: dict[tuple[str, str, str], Goal] = {
     ("latency", "*", "exposed_to_published p50"): Goal(35.0, ISSUE_3_DEMO),
     ("latency", "*", "exposed_to_published p99"): Goal(70.0, ISSUE_3_DEMO),
     ("latency", "*", "fps"): Goal(28.0, ISSUE_3_DEMO),
+    ("calibration", "*", "rejected"): Goal(3.0, ISSUE_4_REJECTED),
+    ("calibration", _WEBCAMS, "rms"): Goal(1.15, ISSUE_4_WEBCAMS),
+    ("calibration", _WEBCAMS, "distance error"): Goal(1.1, ISSUE_4_WEBCAMS),
+    ("calibration", _WEBCAMS, "solve"): Goal(0.5, ISSUE_4_WEBCAMS),
+    ("calibration", _SCRATCH, "median"): Goal(0.75, ISSUE_4_WEBCAMS),
+    ("calibration", _SCRATCH, "focal lengths off given, worst that is claimed"): Goal(5.0, ISSUE_4_WEBCAMS),
+    ("calibration", "mouse4-sleap", "median"): Goal(0.23, ISSUE_4_MOUSE),
+    ("calibration", "mouse4-sleap", "rms"): Goal(1.0, ISSUE_4_MOUSE),
+    ("calibration", "mouse4-sleap", "keypoints, median"): Goal(6.1, ISSUE_4_MOUSE),
+    ("calibration", "mouse4-sleap/calibration.toml", "called bad, side and top named identical"): Goal(
+        1.0, ISSUE_4_MOUSE
+    ),
+    ("calibration", "stereo-checkerboard", "rms"): Goal(0.22, ISSUE_4_STEREO),
+    ("calibration", "stereo-checkerboard", "baseline off 99.8"): Goal(0.2, ISSUE_4_STEREO),
+    ("calibration", "stereo-checkerboard", "focal lengths off MATLAB's, worst"): Goal(0.5, ISSUE_4_STEREO),
+    ("calibration", "*", "median, after over before"): Goal(2 / 3, ISSUE_4_REFINE),
+    ("calibration", "*", "scale changed by"): Goal(1.0, ISSUE_4_REFINE),
+    ("calibration", "fly7-deepfly3d, imported", "median"): Goal(2.9, ISSUE_4_IMPORTS),
+    ("calibration", "mouse6-dannce, imported", "median"): Goal(0.01, ISSUE_4_IMPORTS),
+    ("calibration", "*", "within one deviation: off 68 %"): Goal(5.0, ISSUE_4_SYNTHETIC),
+    ("calibration", "*", "within two deviations: off 95 %"): Goal(3.0, ISSUE_4_SYNTHETIC),
+    ("calibration", "*", "false alarms"): Goal(2.0, ISSUE_4_SYNTHETIC),
+    ("calibration", "*", "recognised and named"): Goal(100.0, ISSUE_4_SYNTHETIC),
 }
 
 
