@@ -50,6 +50,8 @@ def read(document: dict[str, Any], units: str | None, where: str) -> tuple[tuple
         place = f"{where}, [cameras.{key}]"
         if table.get("ignore"):
             continue
+        # Older versions wrote what they did not know as the text "null".
+        table = {name: value for name, value in table.items() if value != "null"}
         if table.get("rotation") is None or table.get("translation") is None or "matrix" not in table:
             raise ConfigError(place, "has no rotation: the camera was not placed", "set ignore = true or calibrate it")
         table = {**table, "rotation": rotation_of(table["rotation"], place, "rotation")}

@@ -73,7 +73,10 @@ def read_path(path: Path, how: Reading) -> Found:
         cameras.append(camera)
     if not cameras:
         raise ConfigError(path, "holds no calibrated camera", "export the calibration from QTM again")
-    return Found(tuple(cameras), {"world": "floor"}, tuple(notes))
+    below = [camera.name for camera in cameras if camera.center_mm[2] <= 0]
+    if below:
+        notes.append(f"{', '.join(below)} below z = 0: the world is not said to stand on the floor with z up")
+    return Found(tuple(cameras), {} if below else {"world": "floor"}, tuple(notes))
 
 
 def _left_out(elements: list, active: list, films: list) -> list[str]:
@@ -87,9 +90,9 @@ def _left_out(elements: list, active: list, films: list) -> list[str]:
     return notes
 
 
-def _attribute(element: ElementTree.Element, tag: str, key: str, where: str) -> float:
+def _attribute(element: ElementTree.Element, tag: str, key: str, where: str, default: float | None = None) -> float:
     child = element.find(tag)
-    value = None if child is None else child.get(key)
+    value = default if child is None else child.get(key, default)
     return float(numbers(value, where, f"{tag} {key}", ()))
 
 
@@ -97,8 +100,8 @@ def _camera(element: ElementTree.Element, mm: float, where: str) -> Camera:
     name = element.get("serial", "")
     where = f"{where}, camera {name}"
 
-    def intrinsic(key: str) -> float:
-        return _attribute(element, "intrinsic", key, where)
+    def intrinsic(key: str, default: float | None = None) -> float:
+        return _attribute(element, "intrinsic", key, where, default)
 
     view = "fov_video" if element.find("fov_video") is not None else "fov_marker"
     left, top, right, bottom = (_attribute(element, view, side, where) for side in ("left", "top", "right", "bottom"))
@@ -106,7 +109,7 @@ def _camera(element: ElementTree.Element, mm: float, where: str) -> Camera:
     K[0, 0], K[1, 1] = intrinsic("focalLengthU") / SUBPIXELS, intrinsic("focalLengthV") / SUBPIXELS
     K[0, 2] = intrinsic("centerPointU") / SUBPIXELS - left
     K[1, 2] = intrinsic("centerPointV") / SUBPIXELS - top
-    K[0, 1] = intrinsic("skew") / SUBPIXELS
+    K[0, 1] = intrinsic("skew", 0.0) / SUBPIXELS
     radial = [intrinsic(f"radialDistortion{i}") for i in (1, 2, 3)]
     tangential = [intrinsic(f"tangentalDistortion{i}") for i in (1, 2)]
     axes = [[_attribute(element, "transform", f"r{row}{column}", where) for column in "123"] for row in "123"]

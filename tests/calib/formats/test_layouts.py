@@ -538,6 +538,9 @@ translation = [0.1, 0.2, 1.5]
         (tmp_path / "b.toml").write_text(self.TABLE + unplaced)
         with pytest.raises(ConfigError, match=r"cameras.1.*not placed"):
             read_any(tmp_path / "b.toml", units="m")
+        (tmp_path / "c.toml").write_text(self.TABLE + second.replace("[0.1, 0.2, 0.3]", '"null"'))
+        with pytest.raises(ConfigError, match=r"cameras.1.*not placed"):
+            read_any(tmp_path / "c.toml", units="m")
 
 
 def test_optitracks_cal_says_what_to_do(tmp_path):

@@ -95,6 +95,19 @@ class TestCameras:
         with pytest.raises(ConfigError, match="camera cam00: has no intrinsic focalLengthU"):
             read_any(path)
 
+    def test_what_newer_exports_leave_out_is_zero(self, tmp_path):
+        path = self.change(tmp_path, (' skew="0.0"', ""))
+        assert_same_cameras(standing().cameras, read_any(path).rig.cameras)
+
+    def test_a_world_with_cameras_below_zero_is_not_called_the_floor(self, tmp_path):
+        assert read_any(self.change(tmp_path)).rig.metadata["world"] == "floor"
+        path = tmp_path / "y_up.qca.txt"
+        cameras = [look_at(f"c{i}", (x, 1800, -500 * i), (0, 900, 0), 1680) for i, x in enumerate((-2000, 2000))]
+        write_any(Rig(tuple(cameras)), path, "qualisys")
+        back = read_any(path)
+        assert "world" not in back.rig.metadata
+        assert any("below z = 0" in note for note in back.notes)
+
     def test_a_document_type_is_refused(self, tmp_path):
         path = self.change(tmp_path, ("<calibration", '<!DOCTYPE x [<!ENTITY a "b">]>\n<calibration'))
         with pytest.raises(ConfigError, match="document type"):
