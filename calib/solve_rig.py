@@ -29,7 +29,7 @@ from calib.rig import Rig
 from calib.sight import BoardPoses, Sight, board_poses, sight_of
 from calib.solution import Solution, solve
 from calib.solved import LensDoubt, Lenses, Rival, Solved
-from calib.suspicions import carried_views, suspicions_of
+from calib.suspicions import carried_views, motion_of, suspicions_of
 from rigpose.config import Config
 from rigpose.errors import ConfigError
 
@@ -89,6 +89,7 @@ def calibrate(
     if len(views.names) == 1:
         raise ConfigError("calibrate", "one camera is no rig", "rigpose calibrate intrinsics solves its lens")
     began = perf_counter()
+    everything = views
     views = views.select(choose(views, options.moments))
     seconds: dict[str, float] = {}
     findings = list(before_solving(views))
@@ -99,12 +100,13 @@ def calibrate(
 
     lenses = _lenses(views, given, options)
     seconds["intrinsics"] = perf_counter() - began
-    solved = _solved(views, lenses, options, seconds)
+    solved, motion = _solved(views, everything, lenses, options, seconds)
     if isinstance(solved, Covisibility):
         return _unsolved(views, solved, findings, seconds)
     if options.carry and solved.suspicions.is_late and not solved.suspicions.has_moved:
-        carried = carried_views(views, solved.solution.cameras, solved.solution.poses, solved.suspicions.late)
-        again = _solved(carried, lenses, options, seconds)
+        rough = solved.solution
+        carried = carried_views(views, rough.cameras, rough.poses, motion[0], solved.suspicions.late)
+        again, _ = _solved(carried, everything, lenses, options, seconds, motion)
         # Only where it helps: the offset was an estimate.
         if isinstance(again, Solved) and again.solution.sigma_px < solved.solution.sigma_px:
             solved = replace(again, carried=solved.suspicions.late)
@@ -112,7 +114,14 @@ def calibrate(
     return outcome_of(solved, verdict_of(findings, solved.trial), findings, seconds)
 
 
-def _solved(views: BoardViews, lenses: Lenses, options: Options, seconds: dict[str, float]) -> Solved | Covisibility:
+def _solved(
+    views: BoardViews,
+    everything: BoardViews,
+    lenses: Lenses,
+    options: Options,
+    seconds: dict[str, float],
+    motion: tuple[np.ndarray, str] | None = None,
+) -> tuple[Solved | Covisibility, tuple[np.ndarray, str]]:
     """Everything from first poses on; the graph alone where the cameras do not hang together."""
     began = perf_counter()
 
@@ -125,7 +134,7 @@ def _solved(views: BoardViews, lenses: Lenses, options: Options, seconds: dict[s
     poses = board_poses(sight, views.target_mm, views.usable)
     first, graph, _ = start(sight, poses, views.target_mm, views.names)
     if first is None:
-        return graph
+        return graph, (np.zeros((0, 6)), "")
     held = tuple(Free() for _ in lenses.cameras)
     solution, rivals = _best_of(first, poses, sight, views, lenses, held)
     lap("solve")
@@ -139,14 +148,17 @@ def _solved(views: BoardViews, lenses: Lenses, options: Options, seconds: dict[s
             poses = board_poses(sight, views.target_mm, views.usable)
         lap("joint")
     rough = np.where(np.isfinite(solution.poses), solution.poses, first.poses)
-    suspicions = suspicions_of(views, sight, poses.kept, solution.cameras, rough)
+    if motion is None:
+        motion = motion_of(views, everything, solution.cameras, rough)
+    suspicions = suspicions_of(views, sight, poses.kept, solution.cameras, rough, motion)
     doubts = tuple(
         doubt
         for camera, lens in zip(lenses.cameras, lenses.found, strict=True)
         if lens is None and (doubt := _doubt(views.of([camera.name]), camera)) is not None
     )
     lap("judge")
-    return Solved(views, lenses, sight, poses, graph, solution, free, joint, trial, suspicions, rivals, doubts)
+    solved = Solved(views, lenses, sight, poses, graph, solution, free, joint, trial, suspicions, rivals, doubts)
+    return solved, motion
 
 
 def _lenses(views: BoardViews, given: Rig | Sequence[Camera] | None, options: Options) -> Lenses:

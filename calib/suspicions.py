@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -18,7 +19,7 @@ from calib.camera import Camera
 from calib.moments import Blocks, place, stance_of
 from calib.observations import BoardViews
 from calib.outcome import Offset
-from calib.sight import Sight, rotations, skew
+from calib.sight import Sight, board_poses, rotations, sight_of, skew
 from calib.solution import settle_boards
 
 EXPLAINS = 0.2
@@ -288,6 +289,7 @@ def suspicions_of(
     kept: Bool[np.ndarray, "V F N"],
     cameras: Sequence[Camera],
     poses: Float[np.ndarray, "F 6"],
+    motion: tuple[Float[np.ndarray, "F 6"], str],
 ) -> Suspicions:
     """Test everything.
 
@@ -297,6 +299,7 @@ def suspicions_of(
         kept: Points that agree with the others of their own view: what fits its view but not the rig must count.
         cameras: As solved.
         poses: Of the board at each moment, roughly; NaN = unknown.
+        motion: From `motion_of`.
     """
     settled = settle_boards(cameras, poses, sight, kept, views.target_mm)
     blocks, frames, _, _ = blocks_at_best(cameras, settled, sight, kept, views.target_mm)
@@ -305,21 +308,61 @@ def suspicions_of(
     unit = float(np.median(np.linalg.norm(settled[frames, 3:], axis=-1)))
     reduced = reduce(blocks, cameras, unit)
     moved = find_moved(reduced, views.names, views.frames[frames])
-    motion, time_unit = _motion_at(views, settled)
-    late = find_late(reduced, cameras, views.names, motion[frames], time_unit)
+    late = find_late(reduced, cameras, views.names, motion[0][frames], motion[1])
     return Suspicions(moved, late, len(frames))
 
 
-def _motion_at(views: BoardViews, poses: np.ndarray) -> tuple[np.ndarray, str]:
-    """`velocities` at all moments; zero where the board was not placed."""
-    placed = np.flatnonzero(np.isfinite(poses).all(axis=-1))
-    out = np.zeros((len(poses), 6))
-    out[placed], unit = velocities(views, placed, rotations(poses[placed, :3]), poses[placed, 3:])
-    return out, unit
+def motion_of(
+    views: BoardViews,
+    everything: BoardViews,
+    cameras: Sequence[Camera],
+    poses: Float[np.ndarray, "F 6"],
+) -> tuple[Float[np.ndarray, "F 6"], str]:
+    """The board's motion (w, u) at each moment, and its unit of time; zero where nothing tells.
+
+    Args:
+        views: The moments that the rig was solved from.
+        everything: All moments of the recording: the speed at one is seen in its neighbours.
+        cameras: As solved.
+        poses: Of the board at the moments of ``views``; NaN = unknown.
+    """
+    if views.still:
+        return np.zeros((len(views.frames), 6)), "frames"
+    at = np.searchsorted(everything.frames, views.frames)
+    near = np.unique(np.clip(at[:, None] + (-1, 0, 1), 0, len(everything.frames) - 1))
+    around = everything.select(near)
+    mine = np.searchsorted(near, at)
+    whole = np.full((len(near), 6), np.nan)
+    whole[mine] = poses
+    rest = np.flatnonzero(np.isnan(whole[:, 0]) & around.usable.any(axis=0))
+    if len(rest):
+        whole[rest] = _placed(around.select(rest), cameras)
+    placed = np.flatnonzero(np.isfinite(whole).all(axis=-1))
+    found = np.zeros((len(near), 6))
+    found[placed], unit = velocities(around, placed, rotations(whole[placed, :3]), whole[placed, 3:])
+    return found[mine], unit
+
+
+def _placed(views: BoardViews, cameras: Sequence[Camera]) -> np.ndarray:
+    """(F, 6) poses of the board from all cameras, begun from the view that is surest of it; NaN = none."""
+    sight = sight_of(views, cameras)
+    poses = board_poses(sight, views.target_mm, views.usable)
+    out = np.full((len(views.frames), 6), np.nan)
+    sure = np.where(poses.known, np.linalg.slogdet(poses.information[:, :, 0] + 1e-30 * np.eye(6))[1], -np.inf)
+    best = sure.argmax(axis=0)
+    for f in np.flatnonzero(poses.known.any(axis=0)):
+        camera = cameras[best[f]]
+        R = camera.R.T @ poses.R[best[f], f, 0]
+        out[f] = [*cv2.Rodrigues(R)[0].ravel(), *(camera.R.T @ (poses.t[best[f], f, 0] - camera.t))]
+    return settle_boards(cameras, out, sight, poses.kept, views.target_mm)
 
 
 def carried_views(
-    views: BoardViews, cameras: Sequence[Camera], poses: Float[np.ndarray, "F 6"], late: Late
+    views: BoardViews,
+    cameras: Sequence[Camera],
+    poses: Float[np.ndarray, "F 6"],
+    motion: Float[np.ndarray, "F 6"],
+    late: Late,
 ) -> BoardViews:
     """What each camera would have seen at the common time, had it exposed then.
 
@@ -328,7 +371,6 @@ def carried_views(
     """
     stance = stance_of(cameras)
     through = stance.adjoint
-    motion, _ = _motion_at(views, poses)
     moving = motion.any(axis=-1)
     placed = np.isfinite(poses).all(axis=-1) & moving
     px = views.px.copy()
