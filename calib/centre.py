@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from calib.camera import Camera
+from calib.rotation import vector_of
 from calib.skew import Deviation
 
 NARROW_RAD = 0.1
@@ -55,5 +56,5 @@ def centred(camera: Camera) -> tuple[Camera, Deviation]:
     distance = np.linalg.norm(off(found / scale).reshape(-1, 2), axis=-1)
     turn = cv2.Rodrigues(found[2:])[0]
     K = np.array([[found[0], 0, middle[0]], [0, found[1], middle[1]], [0, 0, 1]])
-    nearest = replace(camera, K=K, rvec=cv2.Rodrigues(turn @ camera.R)[0].ravel(), t=turn @ camera.t)
+    nearest = replace(camera, K=K, rvec=vector_of(turn @ camera.R), t=turn @ camera.t)
     return nearest, Deviation(float(np.median(distance)), float(distance.max()))

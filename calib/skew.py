@@ -15,6 +15,7 @@ from scipy.optimize import least_squares
 
 from calib import lens
 from calib.camera import Camera
+from calib.rotation import vector_of
 from rigpose.errors import ConfigError
 
 # k1 k2 p1 p2 k3, thin prism and tilt; the denominator of the rational model gains nothing.
@@ -98,5 +99,5 @@ def without_skew(camera: Camera) -> tuple[Camera, Deviation]:
     K = np.array([[best[0], 0, best[2]], [0, best[1], best[3]], [0, 0, 1]])
     dist = np.zeros(lens.N_DIST)
     dist[_FREE] = best[7:]
-    nearest = replace(camera, K=K, dist=dist, rvec=cv2.Rodrigues(turn @ camera.R)[0].ravel(), t=turn @ camera.t)
+    nearest = replace(camera, K=K, dist=dist, rvec=vector_of(turn @ camera.R), t=turn @ camera.t)
     return nearest, Deviation(float(np.median(off)), float(off.max()))

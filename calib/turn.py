@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from calib import lens
 from calib.camera import Camera
+from calib.rotation import vector_of
 from rigpose.errors import ConfigError
 
 _FLIPS = {"horizontal": "vertical", "vertical": "horizontal"}
@@ -72,7 +72,7 @@ def _quarter(camera: Camera) -> Camera:
         size=(height, width),
         K=K,
         dist=dist[: len(camera.dist)],
-        rvec=cv2.Rodrigues(roll @ camera.R)[0].ravel(),
+        rvec=vector_of(roll @ camera.R),
         t=roll @ camera.t,
         sensor_size=None if sensor is None else (sensor[1], sensor[0]),
         roi_offset=(0, 0) if sensor is None else (sensor[1] - oy - by * height, ox),

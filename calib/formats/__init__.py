@@ -22,6 +22,7 @@ PATH_READERS = (
     "human36m",
     "opencap",
     "deepfly3d",
+    "bouguet",
     "label3d",
     "colmap",
     "opencv",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
+from calib.rotation import vector_of
 from rigpose.errors import ConfigError
 
 MOST_PX = 1_000_000
@@ -62,7 +62,7 @@ def rvec_of(matrix: Any, where: str, key: str = "R") -> Float[np.ndarray, " 3"]:
     off = float(np.abs(s - 1).max())
     if off > ROUNDED:
         raise ConfigError(where, f"{key} is no rotation: it stretches by {100 * off:.1f} %", "calibrate again")
-    return cv2.Rodrigues(nearest)[0].ravel()
+    return vector_of(nearest)
 
 
 def rotation_of(value: Any, where: str, key: str = "R") -> Float[np.ndarray, " 3"]:

@@ -35,6 +35,25 @@ class TestDannce:
         assert_same_cameras(rig.cameras, read_any(tmp_path / "again.mat", size=(1152, 1024)).rig.cameras)
 
 
+class TestBouguet:
+    """The toolbox's own solution for OpenCV's stereo sample pictures."""
+
+    @pytest.mark.parametrize(
+        ("side", "focal", "center"), [("left", 533.00, (341.6, 234.3)), ("right", 536.98, (326.5, 249.3))]
+    )
+    def test_the_lens_and_its_corners(self, data_dir, side, focal, center):
+        back = read_any(data_dir / f"stereo-checkerboard/Calib_Results_{side}.mat")
+        camera = back.rig[side]
+        assert back.format == "bouguet"
+        assert camera.size == (640, 480)
+        np.testing.assert_allclose(camera.K[0, 0], focal, atol=0.01)
+        np.testing.assert_allclose(camera.K[:2, 2], center, atol=0.05)
+        assert abs(camera.dist[0] + 0.289) < 0.01
+        assert check_of(back).n == 14 * 54
+        assert check_of(back).median_px < 0.25
+        assert any("lens only" in note for note in back.notes)
+
+
 REAL = {
     "human4-balance/calibration/Calib.qca.txt": (None, "qualisys"),
     "human4-static/S00_Calibration/Calib.qca.txt": (None, "qualisys"),
