@@ -27,7 +27,7 @@ from rigpose.errors import ConfigError
 _LENS_PX = (1.5, 5.0)
 _SCALE = (0.02, 0.2)
 """Suspect and bad beyond: the rig's millimetre against the board's. Paper and rulers are good for a percent."""
-_UNITS = ((10.0, "cm taken for mm, or a square size ten times too small"), (1000.0, "m taken for mm"))
+_UNITS = (10.0, 100.0, 1000.0)
 
 
 def board_evidence(rig: Rig, views: BoardViews) -> Evidence:
@@ -162,13 +162,16 @@ def _scale(ratio: float, deviation: float) -> Iterator[Finding]:
     if off < _SCALE[0] or abs(ratio - 1) < 4 * deviation:
         return
     level: Level = "bad" if off > _SCALE[1] else "suspect"
-    for factor, words in _UNITS:
-        for value, text in ((1 / factor, words), (factor, f"the reverse of {words}")):
-            if abs(ratio / value - 1) < 0.1:
-                what = f"the board measures {ratio:.4g} times its size in this rig: {text}"
-                yield Finding("bad", (), what, "read the rig with --units mm|cm|m as it was calibrated")
-                return
-    what = f"the board measures {100 * (ratio - 1):+.1f} +- {100 * deviation:.1f} % against its size in this rig"
+    for factor in _UNITS:
+        if abs(off + 1 - factor) < 0.1 * factor:
+            size = "larger" if ratio > 1 else "smaller"
+            what = f"the board is {factor:g} times {size} in this rig than it is: the units are wrong"
+            yield Finding(
+                "bad", (), what, "read the rig with --units mm|cm|m as it was calibrated; is the square in mm?"
+            )
+            return
+    size = "too large" if ratio > 1 else "too small"
+    what = f"the board is {100 * abs(ratio - 1):.1f} +- {100 * deviation:.1f} % {size} in this rig"
     yield Finding(
         level, (), what, "measure a square and a distance of two cameras; the square size or the scale is off"
     )
