@@ -551,3 +551,43 @@ def timing(
         )  # fmt: skip
 
     _end(body)
+
+
+@app.command(epilog="Example: rigpose calibrate drift running --refine-to rig2.toml")
+def drift(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="The word running, or a recorded session with poses.")
+    ] = "running",
+    rig: Annotated[Path | None, typer.Option("--rig", metavar="FILE", help="The rig; default: that of SOURCE.")] = None,
+    units: UnitsOption = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", min=1.0, help="How long to watch; default: until Ctrl-C.")
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run-dir", metavar="DIR", help="Run directory of the rig; default: the latest.")
+    ] = None,
+    window: Annotated[int, typer.Option(metavar="N", min=5, help="Poses that are judged together.")] = 60,
+    learn: Annotated[int, typer.Option(metavar="N", min=2, help="Windows to learn from, while nothing moves.")] = 10,
+    refine_to: Annotated[
+        Path | None,
+        typer.Option("--refine-to", metavar="FILE", help="Where a camera moved: refine from what was seen since."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Watch whether a camera moves.
+
+    From the residuals of the poses of a running rig or a recording: which camera, by how much, since when. Ends with 4
+    when one moved.
+    """
+
+    def body() -> int:
+        from nodes.calibrate import solve
+        from nodes.calibrate.drift import run
+
+        out = None if refine_to is None else solve.Out(refine_to, None, False, json, False)
+        return run(
+            source, rig_file=rig, units=units.value if units else None, seconds=seconds, run_dir=run_dir,
+            window=window, learn=learn, refine=out, json=json,
+        )  # fmt: skip
+
+    _end(body)

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from calib.convert import read_any
 from calib.observations import load_views
 from calib.outcome import Outcome
 from calib.refine import Confirmation, Refined, confirm, confirmed, refine
-from calib.rig import Rig, read_rig, write_rig
+from calib.rig import Rig, write_rig
 from nodes.calibrate.keypoints import Sightings, sightings
 from nodes.calibrate.report import Context
 from nodes.calibrate.solve import Out, check_free, command_line, draw
@@ -51,14 +52,40 @@ def run(
     """
     check_free(out.to)
     seen = sightings(source, seconds=seconds, run_dir=run_dir)
-    given = None if rig_file is None else read_rig(rig_file, units)
-    before = _rig_of(seen, given)
+    given = None if rig_file is None else read_any(rig_file, None, units).rig
+    return refine_to_file(
+        seen, _rig_of(seen, given), given, out, confirm_with=confirm_with, min_confidence=min_confidence
+    )
+
+
+def refine_to_file(
+    seen: Sightings,
+    before: Rig,
+    given: Rig | None,
+    out: Out,
+    *,
+    confirm_with: Sequence[str] = (),
+    min_confidence: float | None = None,
+) -> int:
+    """Refine a rig from keypoints, write what is to be written, and say it.
+
+    Args:
+        seen: The keypoints.
+        before: The rig, for the pictures that they are in.
+        given: The rig file whose lenses the new file keeps; ``None`` = those of ``before``.
+        out: Where results go.
+        confirm_with: See `run`.
+        min_confidence: See `run`.
+
+    Returns:
+        The exit code: 4 where the verdict is bad.
+    """
     seen = _thinned(seen.of(before.names))
     refined = refine(before, seen.px, seen.confidence, min_confidence=min_confidence)
     words = [_confirmation(one, before, refined.rig, seen) for one in confirm_with]
     if words:
         refined = confirmed(refined, words)
-    final = _as_in(given, refined.rig, seen, out)
+    final = _as_in(given, refined.rig, seen)
     outcome = Outcome(final, _grade(refined), refined.findings)
     bad = outcome.verdict == "bad"
     written = None
@@ -100,7 +127,7 @@ def _rig_of(seen: Sightings, given: Rig | None) -> Rig:
     return given
 
 
-def _as_in(given: Rig | None, refined: Rig, seen: Sightings, out: Out) -> Rig:
+def _as_in(given: Rig | None, refined: Rig, seen: Sightings) -> Rig:
     """The refined places with the lenses of the rig file, whatever was done to the pictures since."""
     parent = refined.metadata.get("parent") if given is None else given.calibration_id
     metadata = {

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from calib.boards import Board, read_board
+from calib.convert import read_any
 from calib.fit import fit_camera
 from calib.intrinsics import MODELS, Model
 from calib.observations import BoardViews, load_views
 from calib.outcome import Outcome
-from calib.rig import Rig, read_rig, write_rig
+from calib.rig import Rig, write_rig
 from rigpose.errors import ConfigError, ExitCode, MissingError, VerdictError
 
 LIVE = (".yaml", ".yml")
@@ -199,7 +200,7 @@ def given_rig(known: Known, sizes: dict[str, tuple[int, int]] | None = None) -> 
     Raises:
         ConfigError: It cannot be read, or does not fit the pictures.
     """
-    rig = read_rig(known.file, known.units)
+    rig = read_any(known.file, None, known.units).rig
     if sizes is None:
         return rig
     default, single = per_camera(known.fits, "--fit", FITS)

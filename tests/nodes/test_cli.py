@@ -38,6 +38,7 @@ COMMANDS = (
     "calibrate check",
     "calibrate origin",
     "calibrate timing",
+    "calibrate drift",
 )
 runner = CliRunner()
 
