@@ -179,7 +179,9 @@ def _element(camera: Camera) -> str:
         for view in ("fov_marker", "fov_marker_max", "fov_video", "fov_video_max")
     )
     name = quoteattr(camera.name)
-    head = f'    <camera active="1" model="none" viewrotation="0" serial={name}>\n{views}'
+    # Pose2Sim and others insist on the residual and the count of points.
+    facts = 'active="1" avg-residual="0" point-count="0" model="none" viewrotation="0"'
+    head = f"    <camera {facts} serial={name}>\n{views}"
     return f"{head}      <transform {_listed(transform)}/>\n      <intrinsic {_listed(intrinsic)}/>\n    </camera>\n"
 
 

@@ -65,7 +65,9 @@ class TestCameras:
 
     def test_marker_cameras_and_idle_ones_are_left_out(self, tmp_path):
         path = self.change(
-            tmp_path, ('model="none"', 'model="Oqus 700+"'), ('active="1" model="none"', 'active="0" model="none"')
+            tmp_path,
+            ('model="none"', 'model="Oqus 700+"'),
+            ('active="1" avg-residual="0" point-count="0" model="none"', 'active="0" model="none"'),
         )
         path.write_text(
             path.read_text().replace(
