@@ -1,5 +1,8 @@
 """Human3.6M's cameras: ``camera-parameters.json`` (intrinsics, extrinsics by subject), millimetres.
 
+The label file of "learnable triangulation" (``human36m-multiview-labels-*.npy``) has the same numbers
+for each subject and camera, pickled with two million joints; it is read without running anything in it.
+
 The data set's tangential terms are its own: ``x (p1 y + p2 x) + p2 r2``, where OpenCV has twice
 the first term. With OpenCV's thin prism they are still exact: p / 2 as tangential and p / 2 as
 prism coefficients. Taking the five numbers for OpenCV's is off by up to 1.4 px in the corners.
@@ -15,7 +18,7 @@ import numpy as np
 
 from calib import lens
 from calib.camera import Camera
-from calib.formats import holding, text
+from calib.formats import holding, pickles, text
 from calib.formats.found import Found, Reading, sized
 from calib.formats.rotations import numbers, rvec_of
 from rigpose.errors import ConfigError
@@ -25,11 +28,14 @@ HOLDS = holding.Holds(title=TITLE, dist=(12,), unit="mm", size=False)
 SIZES = {"54138969": (1000, 1002), "55011271": (1000, 1000), "58860488": (1000, 1000), "60457274": (1000, 1002)}
 """Of the data set's four cameras; its files do not hold them."""
 
+MOST_LABEL_BYTES = 2**30
 _SUBJECT = "S1"
 
 
 def recognises(path: Path) -> bool:
-    """JSON with this layout's keys."""
+    """JSON with this layout's keys, or the pickled labels."""
+    if path.suffix.lower() == ".npy":
+        return "camera_names" in text.peek(path)
     head = text.peek(path) if path.suffix.lower() == ".json" else ""
     return '"intrinsics"' in head and '"calibration_matrix"' in head
 
@@ -40,7 +46,7 @@ def read_path(path: Path, how: Reading) -> Found:
     Raises:
         ConfigError: Several subjects are there and none is picked, or a camera cannot be.
     """
-    document = text.read_json(path)
+    document = _of_labels(path) if path.suffix.lower() == ".npy" else text.read_json(path)
     try:
         inside, outside = document["intrinsics"], document["extrinsics"]
         subjects = list(outside)
@@ -71,6 +77,28 @@ def read_path(path: Path, how: Reading) -> Found:
         )
     found, notes = sized(cameras, how, TITLE)
     return Found(found, {"subject": subject, "world": "floor"}, notes)
+
+
+def _of_labels(path: Path) -> dict[str, Any]:
+    """The label file's cameras in the JSON file's layout."""
+    found = pickles.load_npy(path, MOST_LABEL_BYTES)
+    try:
+        table = found["cameras"]
+        subjects, names = ([str(name) for name in found[key]] for key in ("subject_names", "camera_names"))
+        if table.shape != (len(subjects), len(names)) or not {"R", "t", "K", "dist"} <= set(table.dtype.names):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ConfigError(
+            path, "holds no cameras by subject and camera", "give human36m-multiview-labels-*.npy"
+        ) from None
+    inside = {
+        n: {"calibration_matrix": table["K"][0, i], "distortion": table["dist"][0, i]} for i, n in enumerate(names)
+    }
+    outside = {
+        subject: {n: {"R": table["R"][s, i], "t": table["t"][s, i]} for i, n in enumerate(names)}
+        for s, subject in enumerate(subjects)
+    }
+    return {"intrinsics": inside, "extrinsics": outside}
 
 
 def to_opencv(dist: np.ndarray) -> np.ndarray:

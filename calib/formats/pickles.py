@@ -20,27 +20,46 @@ from calib.formats.text import read_bytes
 from rigpose.errors import ConfigError
 
 _PLAIN = re.compile(r"[|<>=]?([biuf][1248]|[SU]\d{1,4})")
+_RECORD = re.compile(r"[|]?V\d{1,6}")
+_OBJECT = re.compile(r"[|]?O8?")
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 
 
 class _Type:
-    """In the place of numpy.dtype: a plain type of numbers or text, its byte order set afterwards."""
+    """In the place of numpy.dtype: numbers, text, records of these, or values; what it is of is set afterwards."""
 
     def __init__(self, code: Any = None, align: Any = False, copy: Any = False) -> None:
         code = code.decode("ascii") if isinstance(code, bytes) else code
-        if not isinstance(code, str) or not _PLAIN.fullmatch(code):
+        if not isinstance(code, str) or not any(known.fullmatch(code) for known in (_PLAIN, _RECORD, _OBJECT)):
             raise pickle.UnpicklingError(f"an array of type {code!r}")
         self.code = code.lstrip("|<>=")
         self.order = "="
+        self.of_values = bool(_OBJECT.fullmatch(code))
+        self._made: np.dtype | None = None
 
     def __setstate__(self, state: tuple) -> None:
         order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
-        if order not in ("|", "<", ">", "=") or any(part is not None for part in state[2:5]):
-            raise pickle.UnpicklingError("an array of records")
+        if order not in ("|", "<", ">", "="):
+            raise pickle.UnpicklingError("an array of an unknown byte order")
         self.order = order
+        part, names, fields = state[2:5]
+        if part is not None:
+            base, shape = part
+            self._made = np.dtype((base.dtype, tuple(int(side) for side in np.atleast_1d(shape))))
+        elif fields is not None:
+            # numpy's own constructor checks that the fields lie in the record.
+            made = [(fields[name][0].dtype, int(fields[name][1])) for name in names]
+            formats, offsets = [each[0] for each in made], [each[1] for each in made]
+            self._made = np.dtype(
+                {"names": list(names), "formats": formats, "offsets": offsets, "itemsize": int(self.code[1:])}
+            )
 
     @property
     def dtype(self) -> np.dtype:
+        if self._made is not None:
+            return self._made
+        if self.of_values or self.code.startswith("V"):
+            raise pickle.UnpicklingError("an array of objects")
         return np.dtype(("<" if self.order == "|" else self.order) + self.code)
 
 
@@ -48,10 +67,14 @@ class _Array:
     """In the place of numpy.ndarray: filled by ``__setstate__``, taken out by `_opened`."""
 
     def __init__(self, *ignored: Any) -> None:
-        self.value: np.ndarray | None = None
+        self.value: Any = None
 
     def __setstate__(self, state: tuple) -> None:
         shape, kind, fortran, data = state[-4:]
+        if isinstance(kind, _Type) and kind.of_values and isinstance(data, list):
+            # Values, each read like the rest: a list of them, or the one of an array without sides.
+            self.value = data[0] if shape == () and len(data) == 1 else data
+            return
         self.value = _filled(data, kind, shape, "F" if fortran else "C")
 
 
@@ -115,7 +138,7 @@ def _opened(value: Any, depth: int = 0) -> Any:
     if isinstance(value, _Array):
         if value.value is None:
             raise pickle.UnpicklingError("an array without content")
-        return value.value
+        return value.value if isinstance(value.value, np.ndarray) else _opened(value.value, depth + 1)
     if isinstance(value, dict):
         return {key: _opened(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -125,13 +148,29 @@ def _opened(value: Any, depth: int = 0) -> Any:
     raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
 
 
+def load_npy(path: Path, most_bytes: int) -> Any:
+    """The value that ``numpy.save`` pickled into a .npy file because it is no plain array.
+
+    Raises:
+        ConfigError: As `load`, or it is no such file.
+    """
+    data = read_bytes(path, most_bytes)
+    length = int.from_bytes(data[8:10], "little")
+    if data[:7] != b"\x93NUMPY\x01" or b"'|O'" not in data[10 : 10 + length]:
+        raise ConfigError(path, "is no .npy file with a pickled value", "give the file that numpy.save wrote")
+    return _load(data[10 + length :], path)
+
+
 def load(path: Path) -> Any:
     """The value in a pickle of dicts, lists, texts, numbers and numpy arrays of numbers.
 
     Raises:
         ConfigError: It wants anything else, or is no pickle.
     """
-    data = read_bytes(path)
+    return _load(read_bytes(path), path)
+
+
+def _load(data: bytes, path: Path) -> Any:
     try:
         # Python 2 wrote bytes where there is text now; latin-1 keeps numpy's.
         return _opened(_Restricted(io.BytesIO(data), encoding="latin1").load())

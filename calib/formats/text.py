@@ -27,14 +27,14 @@ def peek(path: Path) -> str:
         return ""
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """A whole file.
 
     Raises:
         ConfigError: It is missing, cannot be read, or is too large for a camera file.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > most:
             raise ConfigError(path, "is too large for a camera file", "give the calibration's own file")
         return path.read_bytes()
     except FileNotFoundError:

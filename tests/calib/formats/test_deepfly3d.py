@@ -79,19 +79,39 @@ class TestNothingRuns:
     @pytest.mark.parametrize(
         "value",
         [
-            np.array([{"a": 1}, None], dtype=object),
-            np.zeros(2, dtype=[("a", "f8"), ("b", "i4")]),
+            np.zeros(2, dtype=[("a", "f8"), ("b", "O")]),
+            np.array([{1, 2}], dtype=object),
             np.array(["2020-01-01"], dtype="datetime64[D]"),
             {1, 2},
             1j,
             np.ma.masked_array([1.0], [True]),
         ],
-        ids=["objects", "records", "dates", "set", "complex", "masked"],
+        ids=["records of objects", "objects", "dates", "set", "complex", "masked"],
     )
     def test_what_is_no_plain_number_is_refused(self, tmp_path, value):
         (tmp_path / "x.pkl").write_bytes(pickle.dumps({0: value}))
         with pytest.raises(ConfigError, match=r"x.pkl: is (a pickle that is not read|no pickle)"):
             pickles.load(tmp_path / "x.pkl")
+
+    def test_records_that_reach_out_of_themselves(self, tmp_path):
+        data = pickle.dumps(np.zeros(2, dtype=[("aa", "f8"), ("bb", "i4")]), protocol=2)
+        # The offset 8 of bb in a record of 12 bytes.
+        assert data.count(b"K\x08\x86") == 1
+        (tmp_path / "x.pkl").write_bytes(data.replace(b"K\x08\x86", b"K\x7f\x86"))
+        with pytest.raises(ConfigError, match="x.pkl"):
+            pickles.load(tmp_path / "x.pkl")
+
+    @pytest.mark.parametrize("protocol", range(6))
+    def test_records_and_arrays_of_values_come_back(self, tmp_path, protocol):
+        records = np.zeros((2, 3), dtype=[("R", "f4", (3, 3)), ("n", "i2"), ("at", [("x", ">f8")])])
+        records["R"] = np.arange(9).reshape(3, 3)
+        records["at"]["x"][1] = 2.5
+        value = {"r": records, "v": np.array([{"a": np.arange(3)}, None], dtype=object)}
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps(value, protocol=protocol))
+        back = pickles.load(tmp_path / "x.pkl")
+        np.testing.assert_array_equal(back["r"]["R"], records["R"])
+        np.testing.assert_array_equal(back["r"]["at"]["x"], records["at"]["x"])
+        np.testing.assert_array_equal(back["v"][0]["a"], [0, 1, 2])
 
     def test_an_array_that_promises_more_than_its_bytes(self, tmp_path):
         data = pickle.dumps(np.arange(6.0), protocol=2)

@@ -185,6 +185,31 @@ class TestHuman36m:
         copied = cv2.projectPoints(point, camera.rvec, camera.t, self.K, np.array(self.DIST))[0].reshape(-1, 2)
         assert 0.3 < np.linalg.norm(theirs - copied) < 3
 
+    def test_the_labels_of_learnable_triangulation(self, tmp_path):
+        rig, document = self.document()
+        kind = np.dtype(
+            [("R", np.float32, (3, 3)), ("t", np.float32, (3, 1)), ("K", np.float32, (3, 3)), ("dist", np.float32, 5)]
+        )
+        cameras = np.empty((2, 2), kind)
+        for i, camera in enumerate(rig.cameras):
+            cameras["R"][:, i], cameras["t"][:, i] = camera.R, camera.t[:, None]
+            cameras["K"][:, i], cameras["dist"][:, i] = self.K, self.DIST
+        table = np.zeros(5, [("subject_idx", np.int8), ("keypoints", np.float32, (17, 3))])
+        labels = {"subject_names": ["S1", "S9"], "camera_names": list(rig.names), "action_names": ["A"],
+                  "cameras": cameras, "table": table}  # fmt: skip
+        np.save(tmp_path / "human36m-multiview-labels-GTbboxes.npy", np.array(labels, dtype=object))
+        with pytest.raises(ConfigError, match="--pick one of S1, S9"):
+            read_any(tmp_path / "human36m-multiview-labels-GTbboxes.npy")
+        back = read_any(tmp_path / "human36m-multiview-labels-GTbboxes.npy", pick="S9").rig
+        points = cloud(rig, 50, 500)
+        for ours, theirs in zip(rig.cameras, back.cameras, strict=True):
+            np.testing.assert_allclose(theirs.project(points), self.project(ours, points), atol=2e-3)
+
+    def test_a_plain_array_is_no_label_file(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.zeros(3))
+        with pytest.raises(ConfigError, match="no .npy file with a pickled value"):
+            read_any(tmp_path / "x.npy", "human36m")
+
     def test_several_subjects_ask_for_one(self, tmp_path):
         (tmp_path / "c.json").write_text(json.dumps(self.document()[1]))
         with pytest.raises(ConfigError, match="--pick one of S1, S9"):
