@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int
 
-from calib import corners
+from calib import corners, tag_sides
 from calib.boards import Board, marker_dictionary
 
 WINDOWS_PX = (5, 15, 37)
@@ -80,7 +80,9 @@ def points_from_markers(
         return np.zeros(0, int), np.zeros((0, 2))
     places = np.concatenate([board.markers[number] for number in known])
     px = np.concatenate([markers[number] for number in known])
-    return (_grid_corners if board.kind == "charuco" else _tag_corners)(gray, board, places, px)
+    if board.kind == "aprilgrid" and board.layout == "plain":
+        return tag_sides.find(gray, board, places, px)
+    return _meetings(gray, board, places, px)
 
 
 def consistent(board: Board, markers: Mapping[int, Float[np.ndarray, "4 2"]]) -> list[int]:
@@ -123,27 +125,31 @@ def consistent(board: Board, markers: Mapping[int, Float[np.ndarray, "4 2"]]) ->
     return [numbers[i] for i in sorted(largest)]
 
 
-def _grid_corners(
+def _meetings(
     gray: np.ndarray, board: Board, places: Float[np.ndarray, "m 2"], px: Float[np.ndarray, "m 2"]
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 2"]]:
-    """A ChArUco's corners: told by the markers around them, moved to the edges, then told by each other."""
+    """Corners where two black and two white squares meet.
+
+    They are told by the markers around them, moved to the edges, then told by each other: so are those found
+    whose markers could not be read.
+    """
     points = board.points_mm[:, :2]
-    reach_mm = (board.square_mm - board.marker_mm) / 2
+    reach_mm = _reach_mm(board)
     # A corner that touches a found marker is told by it; one further away only guessed.
-    near = np.abs(points[:, None] - places).max(axis=-1).min(axis=-1) < 1.01 * reach_mm
-    ids = np.flatnonzero(near)
+    touching = reach_mm if board.kind == "charuco" else 1e-6 * board.square_mm
+    ids = np.flatnonzero(np.abs(points[:, None] - places).max(axis=-1).min(axis=-1) < 1.01 * touching)
     if not len(ids):
         return ids, np.zeros((0, 2))
-    ids, found = _confirmed(gray, board, ids, corners.local_maps(points[ids], places, px, 16), reach_mm)
+    ids, found = _confirmed(gray, board, ids, corners.local_maps(points[ids], places, px, 16))
     ids, found = corners.without_strays(points, board.square_mm, ids, found)
-    for _ in range(2):
+    for _ in range(4):
         missing = np.setdiff1d(np.arange(board.count), ids)
         known = points[ids]
         if not len(missing) or len(ids) < 6:
             break
         step = np.abs(points[missing][:, None] - known).max(axis=-1).min(axis=-1)
         missing = missing[step < 1.01 * board.square_mm]
-        more, more_px = _confirmed(gray, board, missing, corners.local_maps(points[missing], known, found, 8), reach_mm)
+        more, more_px = _confirmed(gray, board, missing, corners.local_maps(points[missing], known, found, 8))
         if not len(more):
             break
         ids, found = corners.without_strays(
@@ -152,19 +158,16 @@ def _grid_corners(
     return ids, found
 
 
-def _tag_corners(
-    gray: np.ndarray, board: Board, places: Float[np.ndarray, "m 2"], px: Float[np.ndarray, "m 2"]
-) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 2"]]:
-    """The corners of an aprilgrid's tags, each moved to where the edges around it meet."""
-    points = board.points_mm[:, :2]
-    ids = np.linalg.norm(places[:, None] - points, axis=-1).argmin(axis=-1)
-    bit_mm = board.marker_mm / (marker_dictionary(board.dictionary).markerSize + 2 * board.border_bits)
-    reach_mm = min(board.border_bits * bit_mm, board.square_mm - board.marker_mm)
-    told = corners.local_maps(points[ids], places, px, 4)
-    edges = reach_mm * np.array([[1, v] for v in np.linspace(-1, 1, 9)] + [[v, 1] for v in np.linspace(-1, 1, 9)])
-    found = corners.refine(gray, px, WINDOW * told.clear(edges))
-    keep = np.isfinite(found).all(axis=-1)
-    return corners.without_strays(points, board.marker_mm, ids[keep], found[keep])
+def _reach_mm(board: Board) -> float:
+    """How far along both axes from a corner its four squares are plain."""
+    if board.kind == "charuco":
+        return (board.square_mm - board.marker_mm) / 2
+    return min(_border_mm(board), board.square_mm - board.marker_mm)
+
+
+def _border_mm(board: Board) -> float:
+    bits = marker_dictionary(board.dictionary).markerSize + 2 * board.border_bits
+    return board.marker_mm * board.border_bits / bits
 
 
 def _confirmed(
@@ -172,10 +175,10 @@ def _confirmed(
     board: Board,
     ids: Int[np.ndarray, " n"],
     told: corners.LocalMaps,
-    reach_mm: float,
 ) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, "k 2"]]:
     """The corners whose squares have the right colours, where their edges meet."""
-    window, limit = WINDOW * told.clear(_marker_edges(board)), 0.15 * told.side(board.square_mm)
+    reach_mm = _reach_mm(board)
+    window, limit = WINDOW * told.clear(_other_edges(board)), 0.15 * told.side(board.square_mm)
     usable = np.isfinite(window) & np.isfinite(told.px).all(axis=-1) & (window > 0)
     ids, window, limit = ids[usable], window[usable], limit[usable]
     start, right, down = told.px[usable], told.right[usable] * reach_mm, told.down[usable] * reach_mm
@@ -183,17 +186,28 @@ def _confirmed(
     with np.errstate(invalid="ignore"):
         keep = np.linalg.norm(px - start, axis=-1) < np.maximum(limit, 1.5)
     ids, px, right, down = ids[keep], px[keep], right[keep], down[keep]
-    row, column = np.divmod(ids, board.grid[0])
-    black_lower_right = ((row + column) % 2 == 0) == board.black_first
-    bright = corners.contrast(gray, px, right, down) * np.where(black_lower_right, -1, 1)
+    bright = corners.contrast(gray, px, right, down) * np.where(_black_lower_right(board, ids), -1, 1)
     keep = bright > np.maximum(MIN_CONTRAST, 0.2 * np.median(bright) if len(bright) else 0)
     return ids[keep], px[keep]
 
 
-def _marker_edges(board: Board) -> Float[np.ndarray, "k 2"]:
-    """Points on the rims of the four markers around a ChArUco corner, of which two are there."""
-    reach = (board.square_mm - board.marker_mm) / 2
+def _black_lower_right(board: Board, ids: Int[np.ndarray, " n"]) -> np.ndarray:
+    """Whether the square to the lower right of a corner is black."""
+    if board.kind == "aprilgrid":
+        return ids % 2 == 0
+    row, column = np.divmod(ids, board.grid[0])
+    return ((row + column) % 2 == 0) == board.black_first
+
+
+def _other_edges(board: Board) -> Float[np.ndarray, "k 2"]:
+    """Points of the nearest edges that do not run through a corner; on two sides, the others are mirror images."""
+    reach = (board.square_mm - board.marker_mm) / 2 if board.kind == "charuco" else _border_mm(board)
     along = np.linspace(reach, reach + board.marker_mm, 9)
     ray = np.stack([np.full_like(along, reach), along], axis=-1)
     wedge = np.concatenate([ray, ray[:, ::-1]])
-    return np.concatenate([wedge, wedge * [1, -1]])
+    wedges = np.concatenate([wedge, wedge * [1, -1]])
+    if board.kind == "charuco":
+        return wedges
+    gap = board.square_mm - board.marker_mm
+    line = np.stack([np.full(9, gap), np.linspace(-gap, gap, 9)], axis=-1)
+    return np.concatenate([wedges, line, line[:, ::-1]])

@@ -113,14 +113,14 @@ class TestForeignFiles:
             ("board.toml", "= 8\n", "is not TOML"),
             ("board.yaml", "version: 2\nboard: chessboard:9x6:30\n", "version"),
             ("board.yaml", "version: 1\n", "has no key board"),
-            ("board.yaml", "version: 1\nboard: {kind: chessboard, columns: 9, rows: 6, square_mm: 3, colums: 3}\n", "colums"),
+            ("board.yaml", "version: 1\nboard: {kind: chessboard, columns: 9, rows: 6, square_mm: 3, row: 3}\n", "row"),
             ("board.yaml", "target_type: circlegrid\n", "circlegrid"),
         ],
     )
     def test_a_file_that_holds_no_board_is_named(self, tmp_path: Path, name: str, text: str, said: str) -> None:
         path = tmp_path / name
         path.write_text(text)
-        with pytest.raises(ConfigError, match="colums|has no|holds no|is not|version|circlegrid") as caught:
+        with pytest.raises(ConfigError, match="row|has no|holds no|is not|version|circlegrid") as caught:
             read_board(path)
         assert said in str(caught.value)
         assert name in str(caught.value)
