@@ -10,18 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from calib.bundle import Adjusted, Free, adjust_points
 from calib.camera import Camera
+from calib.confirm import Confirmation, confirm
+from calib.keypoints import Residuals, checked, count, lengths, measured, median, noise
 from calib.quality import Finding
 from calib.rig import Rig
 from calib.robust import triangulate_robust
 from calib.triangulate import residuals, triangulate
 from rigpose.errors import ConfigError
+
+__all__ = ["CameraMove", "Confirmation", "Refined", "Residuals", "confirm", "confirmed", "refine", "scale_ratio"]
 
 Word = Literal["good", "suspect", "unverified", "bad"]
 
@@ -31,28 +35,8 @@ _ROUNDS = 2
 _TOLERANCE = 1e-7
 _LEAST_POINTS = 50
 _GROSS = 4.0
-_CLOSE = 3.0
 _SCALE_OFF = 0.02
 _HELD_OUT = 0.1
-_DRAWS = 400
-_LEAST_GROUPS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Residuals:
-    """Distances between keypoints and their points' projections, each point made of all views that saw it.
-
-    Attributes:
-        median_px: Over all.
-        p95_px: Over all.
-        cameras_px: Median of each camera.
-        n: How many.
-    """
-
-    median_px: float
-    p95_px: float
-    cameras_px: tuple[float, ...]
-    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,37 +93,6 @@ class Refined:
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """What something that was not fitted says of two rigs.
-
-    Attributes:
-        what: It was.
-        before_px: Median residual with the old rig.
-        after_px: With the new one.
-        low: Of the ratio after / before, lower end of the 95 % interval.
-        high: Upper end.
-        cameras_px: Median of each camera before and after.
-        n: Residuals compared.
-        groups: Joints or points that may be wrong each in its own way; the interval comes from drawing them anew.
-        verdict: ``confirmed`` = better beyond chance, ``refuted`` = worse beyond chance, else ``undecided``.
-    """
-
-    what: str
-    before_px: float
-    after_px: float
-    low: float
-    high: float
-    cameras_px: tuple[tuple[float, float], ...]
-    n: int
-    groups: int
-    verdict: Literal["confirmed", "refuted", "undecided"]
-
-    def __str__(self) -> str:
-        change = f"median {self.before_px:.2f} -> {self.after_px:.2f} px"
-        return f"{self.what}: {change}, ratio {self.low:.2f} to {self.high:.2f}: {self.verdict}"
-
-
 def refine(
     rig: Rig,
     px: Float[np.ndarray, "V T J 2"],
@@ -161,43 +114,43 @@ def refine(
         ConfigError: Fewer than two cameras, or fewer than 50 points that two cameras saw.
         ValueError: Shapes do not fit.
     """
-    px, confidence = _checked(rig, px, confidence)
+    px, confidence = checked(rig, px, confidence)
     if len(rig) < 2:
         raise ConfigError("refine", "one camera alone cannot be refined", "give a rig of two or more")
     worth = confidence > 0
     if min_confidence is None:
         min_confidence = float(np.median(confidence[worth])) if worth.any() else 0.0
     # Half of that, so that what a network itself calls nothing is not measured either.
-    every = np.where((confidence >= min_confidence / 2)[..., None], px, np.nan)
-    sure = np.where((confidence >= min_confidence)[..., None], px, np.nan)
+    every = np.where((worth & (confidence >= min_confidence / 2))[..., None], px, np.nan)
+    sure = np.where((worth & (confidence >= min_confidence))[..., None], px, np.nan)
     adjusted = _solved(rig, sure, sigma_px)
     after = rig.with_cameras(adjusted.cameras)
     half = px.shape[1] // 2
     first, second = sure[:, :half], sure[:, half:]
     held_before, held_after = float("nan"), float("nan")
-    if min(_count(first), _count(second)) >= _LEAST_POINTS:
+    if min(count(first), count(second)) >= _LEAST_POINTS:
         swapped = [
             (rig.with_cameras(_solved(rig, a, sigma_px, 1).cameras), b) for a, b in ((first, second), (second, first))
         ]
-        held_before = _median([_lengths(rig, other) for _, other in swapped])
-        held_after = _median([_lengths(fitted, other) for fitted, other in swapped])
+        held_before = median([lengths(rig, other) for _, other in swapped])
+        held_after = median([lengths(fitted, other) for fitted, other in swapped])
     ratio = scale_ratio(rig.cameras, after.cameras)
-    measured = _measured(rig, sure), _measured(after, sure)
+    medians = measured(rig, sure), measured(after, sure)
     seen = adjusted.weights > 0
-    findings, verdict = _judged(rig, adjusted, measured, (held_before, held_after), ratio)
+    findings, verdict = _judged(rig, adjusted, medians, (held_before, held_after), ratio)
     metadata = {
         **{key: value for key, value in rig.metadata.items() if key not in ("calibration_id", "error")},
         "parent": rig.calibration_id,
         "made": "refined from keypoints",
         "verdict": verdict,
-        "keypoint_residual_px": round(measured[1].median_px, 3),
+        "keypoint_residual_px": round(medians[1].median_px, 3),
     }
     return Refined(
         rig=Rig(after.cameras, metadata),
-        before=measured[0],
-        after=measured[1],
-        all_before=_measured(rig, every),
-        all_after=_measured(after, every),
+        before=medians[0],
+        after=medians[1],
+        all_before=measured(rig, every),
+        all_after=measured(after, every),
         held_out_before=held_before,
         held_out_after=held_after,
         scale_ratio=ratio,
@@ -207,59 +160,6 @@ def refine(
         verdict=verdict,
         findings=findings,
     )
-
-
-def confirm(
-    before: Rig,
-    after: Rig,
-    px: Float[np.ndarray, "V T J 2"],
-    confidence: Float[np.ndarray, "V T J"] | None = None,
-    *,
-    what: str = "other keypoints",
-    min_confidence: float | None = None,
-    seed: int = 0,
-) -> Confirmation:
-    """Compare two rigs by something that was not fitted.
-
-    Each point is triangulated robustly with either rig; compared are the residuals of all views, rejected ones
-    included, of points that could be triangulated with both. The interval of the ratio of the medians is that of the
-    bootstrap over joints, for a network that is wrong about a joint is so in all frames.
-
-    Args:
-        before: The old rig, for the pictures that the points were found in.
-        after: The new one, for the same pictures.
-        px: Raw px of another network's joints, of a board's corners or of scene points (J points, T = 1).
-        confidence: 0 = not seen; ``None`` = all points alike.
-        what: A name for it.
-        min_confidence: As for `refine`; without confidences everything counts.
-        seed: Of the bootstrap.
-
-    Raises:
-        ValueError: Shapes do not fit.
-    """
-    given = confidence is not None
-    px, confidence = _checked(before, px, np.ones(np.shape(px)[:-1]) if confidence is None else confidence)
-    worth = confidence > 0
-    if min_confidence is None:
-        min_confidence = float(np.median(confidence[worth])) if given and worth.any() else 0.0
-    px = np.where((worth & (confidence >= min_confidence))[..., None], px, np.nan)
-    frames = np.moveaxis(px, 0, 1)
-    weight = np.isfinite(frames[..., 0]).astype(float)
-    sigma = _noise(before, frames, weight)
-    solved = [triangulate_robust(frames, weight, rig.arrays(), sigma_px=sigma) for rig in (before, after)]
-    both = (solved[0].ok & solved[1].ok)[:, None]
-    old, new = (np.where(both, one.residual_px, np.nan) for one in solved)
-    there = np.isfinite(old) & np.isfinite(new)
-    old, new = np.where(there, old, np.nan), np.where(there, new, np.nan)
-    groups = np.flatnonzero(there.any(axis=(0, 1)))
-    medians = [float(np.median(one[there])) if there.any() else float("nan") for one in (old, new)]
-    low, high = _ratio_interval(old, new, groups, seed)
-    sure = len(groups) >= _LEAST_GROUPS
-    verdict: Literal["confirmed", "refuted", "undecided"] = (
-        "confirmed" if sure and high < 1 else "refuted" if sure and low > 1 else "undecided"
-    )
-    cameras = tuple((_median([old[:, v]]), _median([new[:, v]])) for v in range(len(before)))
-    return Confirmation(what, medians[0], medians[1], low, high, cameras, int(there.sum()), len(groups), verdict)
 
 
 def confirmed(refined: Refined, confirmations: Sequence[Confirmation]) -> Refined:
@@ -297,62 +197,12 @@ _UNVERIFIED = Finding(
 )
 
 
-def _checked(rig: Rig, px: Any, confidence: Any) -> tuple[np.ndarray, np.ndarray]:
-    px, confidence = np.asarray(px, dtype=np.float64), np.asarray(confidence, dtype=np.float64)
-    if px.ndim != 4 or px.shape[0] != len(rig) or px.shape[-1] != 2 or confidence.shape != px.shape[:-1]:
-        raise ValueError(f"px {px.shape} and confidence {confidence.shape} of {len(rig)} cameras")
-    return px, np.where(np.isfinite(px).all(axis=-1) & np.isfinite(confidence), confidence, 0.0)
-
-
-def _count(px: np.ndarray) -> int:
-    """Points that at least two cameras saw."""
-    return int((np.isfinite(px[..., 0]).sum(axis=0) >= 2).sum())
-
-
-def _lengths(rig: Rig, px: np.ndarray) -> np.ndarray:
-    """(T, V, J) px; only of points that at least two cameras saw, for one alone has no residual."""
-    frames = np.moveaxis(px, 0, 1)
-    seen = np.isfinite(frames[..., 0])
-    seen &= seen.sum(axis=1, keepdims=True) >= 2
-    arrays = rig.arrays()
-    frames = np.where(seen[..., None], frames, np.nan)
-    return residuals(frames, triangulate(frames, seen.astype(float), arrays), arrays)
-
-
-def _median(lengths: Sequence[np.ndarray]) -> float:
-    values = np.concatenate([one[np.isfinite(one)] for one in lengths])
-    return float(np.median(values)) if values.size else float("nan")
-
-
-def _measured(rig: Rig, px: np.ndarray) -> Residuals:
-    lengths = _lengths(rig, px)
-    values = lengths[np.isfinite(lengths)]
-    if not values.size:
-        return Residuals(float("nan"), float("nan"), (float("nan"),) * len(rig), 0)
-    cameras = tuple(_median([lengths[:, v]]) for v in range(len(rig)))
-    return Residuals(float(np.median(values)), float(np.percentile(values, 95)), cameras, values.size)
-
-
-def _noise(rig: Rig, frames: np.ndarray, weight: np.ndarray) -> float:
-    """Deviation of x and of y of points (T, V, J, 2), of what agrees."""
-    arrays = rig.arrays()
-    sigma = max(_median([residuals(frames, triangulate(frames, weight, arrays), arrays)]) / 1.1774, 0.5)
-    for _ in range(4):
-        solved = triangulate_robust(frames, weight, arrays, sigma_px=sigma, gate=_CLOSE)
-        length = solved.residual_px[solved.used]
-        if not length.size:
-            break
-        # A point takes three of eight coordinates of four views for itself.
-        sigma = max(float(np.median(length)) / 1.1774 * np.sqrt(8 / 5), 0.5)
-    return sigma
-
-
 def _solved(rig: Rig, px: np.ndarray, sigma_px: float | None, rounds: int = _ROUNDS) -> Adjusted:
     """Extrinsics from keypoints, beginning again from the better points."""
-    if _count(px) < _LEAST_POINTS:
+    if count(px) < _LEAST_POINTS:
         raise ConfigError(
             "refine",
-            f"{_count(px)} keypoints were seen by two cameras at once, at least {_LEAST_POINTS} are needed",
+            f"{count(px)} keypoints were seen by two cameras at once, at least {_LEAST_POINTS} are needed",
             "record for longer, or lower the confidence asked for",
         )
     n_views, n_frames, n_joints = px.shape[:3]
@@ -362,7 +212,7 @@ def _solved(rig: Rig, px: np.ndarray, sigma_px: float | None, rounds: int = _ROU
     for number in range(rounds):
         arrays = rig.arrays()
         plain = triangulate(frames, weight, arrays)
-        sigma = _noise(rig, frames, weight) if number else _median([residuals(frames, plain, arrays)])
+        sigma = noise(rig, frames, weight) if number else median([residuals(frames, plain, arrays)])
         solution = triangulate_robust(frames, weight, arrays, sigma_px=sigma, gate=_GROSS)
         # Where views disagree too much for a verdict, the point of all of them is where to begin.
         points = np.where(solution.ok[..., None], solution.position_mm, plain)
@@ -428,17 +278,3 @@ def _judged(
     elif "suspect" in levels:
         verdict = "suspect"
     return (*findings, _UNVERIFIED), verdict
-
-
-def _ratio_interval(old: np.ndarray, new: np.ndarray, groups: np.ndarray, seed: int) -> tuple[float, float]:
-    if len(groups) < 2:
-        return 0.0, float("inf")
-    rng = np.random.default_rng(seed)
-    of_group = [[one[..., j][np.isfinite(one[..., j])] for j in groups] for one in (old, new)]
-    ratios = []
-    for _ in range(_DRAWS):
-        drawn = rng.integers(0, len(groups), len(groups))
-        medians = [float(np.median(np.concatenate([one[j] for j in drawn]))) for one in of_group]
-        ratios.append(medians[1] / max(medians[0], 1e-9))
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return float(low), float(high)
