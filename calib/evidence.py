@@ -28,7 +28,7 @@ LEAST_POINTS = 30
 _PICTURE_PX = 1600.0
 """Diagonal of a picture for which the tolerances below hold; they grow with the picture."""
 _RESIDUAL: dict[Kind, tuple[float, float]] = {"board": (1.5, 6.0), "keypoints": (20.0, np.inf)}
-_SHIFT: dict[Kind, tuple[float, float]] = {"board": (1.2, 2.5), "keypoints": (6.0, np.inf)}
+_SHIFT: dict[Kind, tuple[float, float]] = {"board": (1.2, 2.0), "keypoints": (6.0, np.inf)}
 """Suspect and bad beyond: median residual, and shift of the picture that a correction of one camera makes, px.
 A network sees some joints beside where they are, and differently in each view: keypoints never make a rig bad."""
 _SURE = 5.0
@@ -117,8 +117,17 @@ def evidence(
     before = _median_residuals(straight, flat)
     corrections, mended, blamed = _corrected(rig, straight, px, flat, scale, kind)
     after = _median_residuals(mended, flat)
-    findings = [*moved_findings(rig, corrections, scale, kind, blamed)]
+    noise = float(np.nanmedian(before)) if len(rig) > 2 and np.isfinite(before).any() else 0.0
+    findings = [*moved_findings(rig, corrections, scale, kind, blamed, noise)]
     named = {c.camera for c in corrections}
+    read = _read_otherwise(rig, mended, px, flat, after, _RESIDUAL[kind][0] * scale)
+    for name, words in read.items():
+        after[rig.names.index(name)] = np.nan
+        if name not in named:
+            level: Level = "bad" if kind == "board" else "suspect"
+            points = "the board" if kind == "board" else "the keypoints"
+            what = f"{words}: so read, it agrees with the other cameras about {points}"
+            findings.append(Finding(level, (name,), what, "correct the file, or calibrate again"))
     findings += _unexplained(rig, seen, before, after, named, scale, kind)
     names = dict(zip(rig.names, (float(x) for x in before), strict=True))
     return Evidence(kind, len(common), names, corrections, tuple(findings))
@@ -205,7 +214,7 @@ def _corrected(
         correction = _correction(now.cameras[v], placed, flat[v])
         if not matters(correction, float(scale[v]), kind) or cost >= base:
             break
-        other = _other_reading(rig.cameras[v], points, px[v], placed)
+        other = _other_reading(rig.cameras[v], points, px[v], placed.before_px, placed.after_px)
         if other:
             blamed[now.names[v]] = other
         corrections.append(correction)
@@ -333,10 +342,12 @@ def _readings(camera: Camera) -> Iterator[tuple[str, Camera]]:
         yield f"its K is for pictures of {1 / factor:.2g} times the size", replace(camera, K=scaled)
 
 
-def _other_reading(camera: Camera, points: np.ndarray, px: np.ndarray, placed: _Placed) -> str:
+def _other_reading(camera: Camera, points: np.ndarray, px: np.ndarray, before_px: float, after_px: float) -> str:
     """What a camera's numbers would have to mean instead, where that explains its points as a new place does."""
-    best = ("", _MENDS * placed.before_px)
+    best = ("", _MENDS * before_px)
     known = np.isfinite(px[:, 0]) & np.isfinite(points).all(axis=-1)
+    if known.sum() < LEAST_POINTS // 2:
+        return ""
     for words, other in _readings(camera):
         error = np.linalg.norm(other.project(points) - px, axis=-1)
         if np.isfinite(error[known]).mean() < 0.7:
@@ -344,7 +355,26 @@ def _other_reading(camera: Camera, points: np.ndarray, px: np.ndarray, placed: _
         left = _median(error)
         if left < best[1]:
             best = words, left
-    return best[0] if best[1] < max(1.5 * placed.after_px, 0.1 * placed.before_px) else ""
+    return best[0] if best[1] < max(1.5 * after_px, 0.1 * before_px) else ""
+
+
+def _read_otherwise(
+    rig: Rig, straight: Rig, px: np.ndarray, flat: np.ndarray, after: np.ndarray, limits: np.ndarray
+) -> dict[str, str]:
+    """Cameras that no new place mends, and what else their numbers could mean; by the points of the good ones."""
+    off = np.flatnonzero(~(after <= limits))
+    good = np.flatnonzero(after <= limits)
+    if len(good) < 2 or not len(off):
+        return {}
+    points = _points(straight.select([rig.names[k] for k in good]), flat[good])
+    found = {}
+    for v in off:
+        before = _median(np.linalg.norm(rig.cameras[v].project(points) - px[v], axis=-1))
+        before = before if np.isfinite(before) else float(np.hypot(*rig.cameras[v].size))
+        words = _other_reading(rig.cameras[v], points, px[v], before, 0.0)
+        if words:
+            found[rig.names[v]] = words
+    return found
 
 
 def matters(correction: Correction, scale: float, kind: Kind) -> bool:
@@ -359,9 +389,14 @@ def picture_scale(camera: Camera) -> float:
 
 
 def moved_findings(
-    rig: Rig, corrections: tuple[Correction, ...], scale: np.ndarray, kind: Kind, blamed: dict[str, str]
+    rig: Rig,
+    corrections: tuple[Correction, ...],
+    scale: np.ndarray,
+    kind: Kind,
+    blamed: dict[str, str],
+    noise_px: float = 0.0,
 ) -> Iterator[Finding]:
-    """Corrections in words; ``blamed`` says of a camera what else explains it."""
+    """Corrections in words; ``blamed`` says of a camera what else explains it, ``noise_px`` what others leave."""
     points = "the board" if kind == "board" else "the keypoints"
     for c in corrections:
         size = scale[rig.names.index(c.camera)]
@@ -376,7 +411,10 @@ def moved_findings(
             f"{c.moved_deviation_mm:.1f} mm (residual {c.before_px:.1f} px, then {c.after_px:.1f} px)"
         )
         remedy = "was it moved? calibrate again, or rigpose calibrate refine"
-        if kind == "keypoints":
+        if 0 < 2 * noise_px < c.after_px and c.before_px < 5 * c.after_px:
+            what += ", which is still much: its lens is wrong rather than its place"
+            remedy = "calibrate its intrinsics; is the picture size the same?"
+        elif kind == "keypoints":
             remedy += "; a network that sees joints elsewhere in this view looks the same: confirm with a board"
         yield Finding(level, (c.camera,), what, remedy)
 
