@@ -16,6 +16,7 @@ import numpy as np
 from calib.bundle import Adjusted, Free, adjust_boards
 from calib.camera import Camera
 from calib.observations import BoardViews, choose
+from calib.quality import OUTSIDE_CIRCLE
 from calib.sight import board_poses, sight_of
 from calib.solution import Solution, residuals_of, solve
 from rigpose.errors import ConfigError
@@ -190,9 +191,11 @@ def is_lens(camera: Camera, points_px: np.ndarray) -> bool:
         return False
     if np.isnan(camera.undistort(points_px)).any():
         return False
-    # As in `calib.quality`: a fold in the last corners is odd, one in more of the picture is no lens.
+    # As in `calib.quality`: a fold in the last corners is odd, one in more of the picture is no lens; a fisheye's
+    # picture may end before its corners do.
     grid = np.stack(np.meshgrid(*(np.linspace(0, n - 1, 25) for n in camera.size)), axis=-1)
-    return bool(np.isnan(camera.undistort(grid)).any(axis=-1).mean() <= 0.1)
+    most = OUTSIDE_CIRCLE if camera.fisheye else 0.1
+    return bool(np.isnan(camera.undistort(grid)).any(axis=-1).mean() <= most)
 
 
 def _start(views: BoardViews, model: Model) -> Camera | None:

@@ -99,6 +99,14 @@ def test_a_lens_that_folds_where_points_lie_is_none():
     assert not is_lens(replace(camera, K=K), points)
 
 
+def test_a_fisheye_whose_picture_has_corners_without_rays_is_a_lens():
+    camera = replace(_rigs.make_rig(1, 3, fisheye=True).cameras[1], size=(1280, 1024))
+    corners = np.array([[0.0, 0.0], [1279.0, 1023.0]])
+    assert np.isnan(camera.undistort(corners)).all()
+    assert is_lens(camera, np.array([[600.0, 500.0], [900.0, 700.0]]))
+    assert not is_lens(camera, corners)
+
+
 def test_each_step_of_a_model_frees_all_that_the_one_before_did():
     for model in ("pinhole5", "pinhole8", "fisheye"):
         steps = steps_of(model)
