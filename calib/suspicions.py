@@ -32,6 +32,8 @@ LEAST_OFFSET = 0.1
 _LEAST_SIDE = 5
 """Moments of a camera before and after a step: fewer are a few bad views, and a step of six numbers fits them."""
 _GAP = 3.0
+_BOUND = 2.0
+"""Times the usual residual of a view from which on a view counts less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,24 @@ def blocks_at_best(
         stance_of(cameras), rotations(poses[frames, :3]), poses[frames, 3:], part, use, target_mm, steps=6
     )
     return blocks, frames, R, t
+
+
+def bounded(blocks: Blocks) -> Blocks:
+    """The blocks with views that are far off counting less, as in a Huber loss.
+
+    A single view that went wrong could otherwise be all there is to explain; the many of a camera that moved remain.
+    """
+    seen = blocks.count > 0
+    rms = np.sqrt(blocks.chi2 / np.maximum(blocks.count, 1))
+    usual = float(np.median(rms[seen])) if seen.any() else 1.0
+    weight = 1 / np.maximum(rms / max(_BOUND * usual, 1e-9), 1.0)
+    return Blocks(
+        blocks.normal * weight[..., None, None],
+        blocks.right * weight[..., None],
+        blocks.chi2 * weight,
+        blocks.count,
+        blocks.residual_px,
+    )
 
 
 def reduce(blocks: Blocks, cameras: Sequence[Camera], unit_mm: float) -> Reduced:
@@ -306,7 +326,7 @@ def suspicions_of(
     if len(frames) < 2 * _LEAST_SIDE:
         return Suspicions(None, Late((), (), 0.0), len(frames))
     unit = float(np.median(np.linalg.norm(settled[frames, 3:], axis=-1)))
-    reduced = reduce(blocks, cameras, unit)
+    reduced = reduce(bounded(blocks), cameras, unit)
     moved = find_moved(reduced, views.names, views.frames[frames])
     late = find_late(reduced, cameras, views.names, motion[0][frames], motion[1])
     return Suspicions(moved, late, len(frames))
