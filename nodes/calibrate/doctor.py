@@ -26,6 +26,8 @@ FEW_POINTS = 0.3
 """Mean share of its points below which a board is doubted: a wrong layout agrees with a few markers by chance."""
 MOST_PICTURES = 16
 """Of each doubted camera, in which other boards are tried: each takes some twenty trials."""
+_EXPLAINED = ("what was printed", "its pictures are mirrored")
+_NOT_FOUND = "was found"
 _WORST_FIRST = ("bad", "suspect", "note")
 
 
@@ -84,7 +86,7 @@ def run(
     told, why = _timing(film) if timing else (None, "")
     if told is not None:
         findings += told.findings()
-    findings.sort(key=lambda finding: _WORST_FIRST.index(finding.level))
+    findings = _together(findings)
     if json:
         print(json_module.dumps(_document(film, wanted, boards, doubts, told, why, findings), indent=2))
     else:
@@ -132,8 +134,25 @@ def _doubts(film: Film, boards: list[Boards], board: Board) -> dict[str, Diagnos
 def _of_doubt(camera: str, doubt: Diagnosis) -> Finding:
     if doubt.fits or doubt.best is None:
         return Finding("note", (camera,), str(doubt).rstrip("."), "look at its pictures")
-    remedy = "mirror its pictures" if doubt.mirrored else f"use --board {doubt.best.board.name}"
-    return Finding("suspect", (camera,), str(doubt).rstrip("."), remedy)
+    best = doubt.best
+    if doubt.mirrored:
+        what = f"its pictures are mirrored ({best.change})" if best.change else "its pictures are mirrored"
+        return Finding("bad", (camera,), what, "switch mirroring off in the camera or the recording program")
+    what = f"what was printed is {best.board.name}, not {doubt.given.board.name}: {best.change}"
+    return Finding("bad", (camera,), what, f"use --board {best.board.name}")
+
+
+def _together(findings: list[Finding]) -> list[Finding]:
+    """Findings that say the same of several cameras as one; what is explained is not told twice."""
+    explained = {camera for one in findings if one.what.startswith(_EXPLAINED) for camera in one.cameras}
+    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    for one in findings:
+        if _NOT_FOUND in one.what and set(one.cameras) <= explained:
+            continue
+        key = (one.level, one.what, one.remedy)
+        found[key] = (*found.get(key, ()), *one.cameras)
+    merged = [Finding(level, cameras, what, remedy) for (level, what, remedy), cameras in found.items()]  # type: ignore[arg-type]
+    return sorted(merged, key=lambda one: _WORST_FIRST.index(one.level))
 
 
 def _timing(film: Film) -> tuple[Timing | None, str]:

@@ -298,7 +298,8 @@
     add(holder);
     plot(holder, Math.min(640, 130 + 52 * names.length), [{ type: "heatmap", x: names, y: names, z: outcome.shared,
       text: outcome.shared.map((row) => row.map(String)), texttemplate: "%{text}", textfont: { size: 13 },
-      colorscale: [[0, "#ffffff"], [1e-6, "#d3e4f2"], [1, "#5b9bd0"]], zmin: 0, showscale: false, xgap: 2, ygap: 2,
+      colorscale: [[0, "#ffffff"], [1e-6, "#d3e4f2"], [1, "#5b9bd0"]], zmin: 0, zmax: Math.max(1, ...outcome.shared.flat()),
+      showscale: false, xgap: 2, ygap: 2,
       hovertemplate: "%{x} and %{y}: %{z} moments<extra></extra>" }],
       { xaxis: { side: "top", type: "category", fixedrange: true }, margin: { l: 90, r: 12, t: 34, b: 10 },
         yaxis: { autorange: "reversed", type: "category", fixedrange: true } }, { displayModeBar: false });
