@@ -33,6 +33,7 @@ LEAST_GAIN = 0.02
 """Share by which the median residual must fall, else nothing was refined."""
 _ROUNDS = 2
 _TOLERANCE = 1e-7
+_STEPS = 200
 _LEAST_POINTS = 50
 _GROSS = 4.0
 _SCALE_OFF = 0.02
@@ -225,6 +226,7 @@ def _solved(rig: Rig, px: np.ndarray, sigma_px: float | None, rounds: int = _ROU
             loss="cauchy",
             threshold=2.0,
             tolerance=_TOLERANCE,
+            max_iterations=_STEPS,
             groups=joints,
         )
         rig = rig.with_cameras(adjusted.cameras)
