@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from rigpose.errors import ConfigError
 _PLAIN = re.compile(r"[|<>=]?([biuf][1248]|[SU]\d{1,4})")
 _RECORD = re.compile(r"[|]?V\d{1,6}")
 _OBJECT = re.compile(r"[|]?O8?")
+_PLACES = ("PUT", "BINPUT", "LONG_BINPUT")
+_DEEPEST = 20
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 
 
@@ -132,20 +135,34 @@ class _Restricted(pickle.Unpickler):
         raise pickle.UnpicklingError("it refers to something outside")
 
 
-def _opened(value: Any, depth: int = 0) -> Any:
-    if depth > 20:
+def _opened(value: Any, known: dict[int, Any], depth: int = 0) -> Any:
+    """The value with arrays in the place of stand-ins; what stands there twice is opened once."""
+    if depth > _DEEPEST:
         raise pickle.UnpicklingError("it is nested too deep")
-    if isinstance(value, _Array):
-        if value.value is None:
-            raise pickle.UnpicklingError("an array without content")
-        return value.value if isinstance(value.value, np.ndarray) else _opened(value.value, depth + 1)
-    if isinstance(value, dict):
-        return {key: _opened(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_opened(item, depth + 1) for item in value]
+    if isinstance(value, _Array | dict | list | tuple):
+        if id(value) not in known:
+            known[id(value)] = _opened_anew(value, known, depth)
+        return known[id(value)]
     if isinstance(value, str | bytes | int | float | np.generic) or value is None:
         return value
     raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
+
+
+def _opened_anew(value: Any, known: dict[int, Any], depth: int) -> Any:
+    if isinstance(value, _Array):
+        if value.value is None:
+            raise pickle.UnpicklingError("an array without content")
+        return value.value if isinstance(value.value, np.ndarray) else _opened(value.value, known, depth + 1)
+    if isinstance(value, dict):
+        return {key: _opened(item, known, depth + 1) for key, item in value.items()}
+    return [_opened(item, known, depth + 1) for item in value]
+
+
+def _look_over(data: bytes) -> None:
+    """Refuse numbers that make the unpickler itself fill the memory: places in its memo far beyond what was kept."""
+    for count, (code, argument, _) in enumerate(pickletools.genops(data)):
+        if code.name in _PLACES and not 0 <= int(argument or 0) <= count:
+            raise pickle.UnpicklingError("a place in its memory that cannot be")
 
 
 def load_npy(path: Path, most_bytes: int) -> Any:
@@ -173,7 +190,8 @@ def load(path: Path) -> Any:
 def _load(data: bytes, path: Path) -> Any:
     try:
         # Python 2 wrote bytes where there is text now; latin-1 keeps numpy's.
-        return _opened(_Restricted(io.BytesIO(data), encoding="latin1").load())
+        _look_over(data)
+        return _opened(_Restricted(io.BytesIO(data), encoding="latin1").load(), {})
     except pickle.UnpicklingError as error:
         what = f"is a pickle that is not read: {error}"
         raise ConfigError(path, what, "only dicts, lists, numbers and arrays are safe to read") from None

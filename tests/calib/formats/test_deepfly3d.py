@@ -121,6 +121,22 @@ class TestNothingRuns:
         with pytest.raises(ConfigError, match="do not fill its shape"):
             pickles.load(tmp_path / "x.pkl")
 
+    @pytest.mark.parametrize(
+        "data", [b"(lp4000000000\n.", b"]r\xff\xff\xff\x7f.", b"\x80\x05\x96" + b"\xff" * 7 + b"\x00."]
+    )
+    def test_one_that_would_fill_the_memory(self, tmp_path, data):
+        """Its unpickler keeps a table as long as the highest place that a pickle names."""
+        (tmp_path / "x.pkl").write_bytes(data)
+        with pytest.raises(ConfigError, match="x.pkl"):
+            pickles.load(tmp_path / "x.pkl")
+
+    def test_a_value_that_stands_there_often_is_opened_once(self, tmp_path):
+        value: list = [1.0]
+        for _ in range(15):
+            value = [value] * 50
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps(value))
+        assert len(pickles.load(tmp_path / "x.pkl")) == 50
+
     def test_any_part_of_a_pickle_is_an_error_or_a_value_but_never_a_traceback(self, tmp_path):
         data = pickle.dumps({0: {"R": np.eye(3), "n": [1, "a", None, 2.5]}}, protocol=2)
         rng = np.random.default_rng(0)
