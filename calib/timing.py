@@ -29,6 +29,7 @@ BAD_BEYOND: dict[Kind, float] = {"motion": 6.0, "rays": 4.0}
 """Deviations beyond which half a frame makes a recording bad; motion, in which views differ, is believed less."""
 MAX_OFFSET_S = 2.0
 DRAWS = 200
+MOST_SAMPLES = 50_000
 CHANNELS = 3
 AGREE = 0.9
 """Share of the draws that have to find the same peak."""
@@ -120,8 +121,9 @@ class Timing:
             )
             whole = round(size)
             drop = offset.camera if offset.offset_ms > 0 else f"every camera but {offset.camera}"
+            first = "first frame" if whole == 1 else f"first {whole} frames"
             remedy = (
-                f"synchronise the cameras; for this recording leave out the first {whole} frames of {drop}"
+                f"synchronise the cameras; for this recording leave out the {first} of {drop}"
                 if whole and abs(size - whole) < 0.25
                 else "synchronise the cameras, or correct the time stamps by it"
             )
@@ -265,7 +267,9 @@ def shared_grid(times: Sequence[np.ndarray], step_s: float) -> np.ndarray:
     first, last = min(t[0] for t in times), max(t[-1] for t in times)
     # On the samples of the first camera, so that what is sampled alike is not interpolated.
     before = int(np.floor((times[0][0] - first) / step_s + 1e-6))
-    return times[0][0] + step_s * np.arange(-before, int((last - times[0][0]) / step_s + 1e-6) + 1)
+    after = int((last - times[0][0]) / step_s + 1e-6) + 1
+    # A recording with holes of hours is looked at in its first part.
+    return times[0][0] + step_s * np.arange(-before, min(after, MOST_SAMPLES - before))
 
 
 def _resampled(time_s: np.ndarray, values: np.ndarray, grid: np.ndarray, period_s: float) -> np.ndarray:

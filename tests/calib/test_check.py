@@ -36,7 +36,7 @@ class TestGoodRigs:
         alarms = [s for s in range(200) if judge(make_rig(s, 2 + s % 11, KINDS[s % 3])).verdict != "good"]
         assert len(alarms) <= 4
 
-    @pytest.mark.parametrize("seed", range(9))
+    @pytest.mark.parametrize("seed", range(6))
     def test_with_a_board(self, seed):
         scene = board_scene(seed, 2 + seed, 25, fisheye=KINDS[seed % 3])
         found = check(scene.rig, boards=views_of(scene), sizes={c.name: c.size for c in scene.rig.cameras})
@@ -94,7 +94,7 @@ FAULTS = {
 
 class TestFaults:
     @pytest.mark.parametrize("fault", FAULTS, ids=str)
-    @pytest.mark.parametrize("n_cameras", [4, 6])
+    @pytest.mark.parametrize("n_cameras", [4])
     def test_is_bad_and_named_with_a_board(self, fault, n_cameras):
         import re
 
@@ -107,7 +107,7 @@ class TestFaults:
         assert all(f.remedy for f in told)
 
     @pytest.mark.parametrize("fault", ["turned by two degrees", "moved by one percent of its distance"])
-    @pytest.mark.parametrize("seed", range(6))
+    @pytest.mark.parametrize("seed", range(4))
     def test_nobody_else_is_blamed_for_a_moved_camera(self, fault, seed):
         scene = board_scene(40 + seed, 3 + seed, 25, fisheye=KINDS[seed % 3])
         name = scene.rig.names[seed % 3]

@@ -200,7 +200,7 @@ def named(rig, places, noise=0.0, world=False):
     points = []
     for name, at in places.items():
         px = {c.name: tuple(c.project(np.array(at, float)) + rng.normal(0, noise, 2)) for c in rig.cameras}
-        points.append(NamedPoint(name, px, tuple(map(float, at)) if world else None))
+        points.append(NamedPoint(name, px, (float(at[0]), float(at[1]), float(at[2])) if world else None))
     return points
 
 

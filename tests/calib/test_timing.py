@@ -1,5 +1,7 @@
 """Time offsets from motion and from rays: found, with deviations that hold, or said not to be told."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
@@ -65,7 +67,7 @@ def shares(pairs):
 
 class TestMotion:
     def test_offsets_and_their_deviations_hold(self):
-        pairs = []
+        pairs: list[Any] = []
         for seed in range(20):
             signals, true = movements(seed)
             pairs += zip(offsets(signals).offsets[1:], true[1:], strict=True)
@@ -163,7 +165,8 @@ class TestMotion:
 
 class TestRays:
     def test_offsets_and_their_deviations_hold(self):
-        pairs, errors = [], []
+        pairs: list[Any] = []
+        errors: list[float] = []
         for seed in range(9):
             rig, px, true, time_s = subject(seed)
             found = ray_offsets(rig, px, time_s).offsets[1:]
@@ -195,7 +198,7 @@ class TestRays:
         assert finding.level == "bad"
         assert finding.cameras == ("b",)
         assert "33 ms +- 1 ms late (1.0 frames)" in finding.what
-        assert "first 1 frames of b" in finding.remedy
+        assert "the first frame of b" in finding.remedy
 
     def test_who_stands_still_tells_nothing(self):
         rig, px, _, time_s = subject(2, speed=0.0)

@@ -22,7 +22,7 @@ def films(tmp_path_factory):
     path = 100 + 60 * path / np.abs(path).max()
     for name, begin, n in (("a", 10, 200), ("b", 7, 200), ("c", 10, 241)):
         background = rng.integers(60, 180, (200, 240, 3), dtype=np.uint8)
-        video = cv2.VideoWriter(str(folder / f"{name}.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), RATE, (240, 200))
+        video = cv2.VideoWriter(str(folder / f"{name}.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (240, 200))
         for k in range(n):
             picture = background.copy()
             x, y = path[begin + k].astype(int)
