@@ -278,6 +278,7 @@ class _Screen(AbstractContextManager["_Screen"]):
         from rich.table import Table
         from rich.text import Text
 
+        lines_each = _lines_each(len(self._names), self._console.height)
         table = Table(show_edge=False, pad_edge=False)
         for head in ("camera", "now", "boards", "covered", "where"):
             table.add_column(head, justify="right" if head in ("boards", "covered") else "left")
@@ -289,7 +290,7 @@ class _Screen(AbstractContextManager["_Screen"]):
                 Text(f"{points} points", "green") if points else Text("no board", "dim"),
                 str(wanted.counts.get(name, 0)),
                 "" if covered is None else f"{100 * covered:.0f} %",
-                _drawn(wanted.maps.get(name)),
+                _drawn(wanted.maps.get(name), lines_each),
             )
         lines = [Text(f"- {word}") for word in wanted.words[:6]]
         more = len(wanted.words) - 6
@@ -301,10 +302,17 @@ class _Screen(AbstractContextManager["_Screen"]):
         return Group(table, Text(), title, *lines, Text(), foot)
 
 
-def _drawn(counts: np.ndarray | None) -> str:
+def _lines_each(cameras: int, height: int) -> int:
+    """Lines of a coverage map so that all cameras and the words below fit on the screen: 6, 3 or none."""
+    room = (height - 14) // max(cameras, 1)
+    return 6 if room >= 6 else 3 if room >= 3 else 0
+
+
+def _drawn(counts: np.ndarray | None, lines: int) -> str:
     """A coverage map in letters, a cell two of them wide."""
-    if counts is None:
+    if counts is None or not lines:
         return ""
+    counts = counts.reshape(lines, -1, counts.shape[1]).max(axis=1)
     # A few points in a cell are something, a board's worth is enough.
     levels = np.where(counts > 0, np.clip(np.ceil(np.log2(counts + 1)).astype(int), 1, len(_BLOCKS) - 1), 0)
     return "\n".join("".join(2 * _BLOCKS[level] for level in row) for row in levels)

@@ -107,8 +107,8 @@
   function scene() {
     const view = data.scene;
     if (!view) return;
-    section("The rig", `Positions in mm, in the world "${view.world}"${view.up_note}. Each pyramid is what a camera sees; `
-      + "grey frames are where the board was.");
+    section("The rig", `Positions in mm${view.world}. Each pyramid is what a camera sees, its thick edge the picture's `
+      + `upper one${view.boards.length ? "; grey frames are where the board was" : ""}.`);
     const line = (points, more) => {
       const [x, y, z] = [0, 1, 2].map((k) => points.map((p) => p === null ? null : p[k]));
       return { type: "scatter3d", mode: "lines", x, y, z, hoverinfo: "skip", showlegend: false, ...more };

@@ -196,7 +196,7 @@ def _residuals(outcome: Outcome) -> tuple[dict[str, Any], str]:
 
 def scene_of(rig: Rig, board_poses: np.ndarray | None, board: Board | None) -> dict[str, Any]:
     """What the 3D view draws: pyramids, outlines of the board, and which way is up."""
-    world = str(rig.metadata.get("world", "not said"))
+    world = str(rig.metadata.get("world", ""))
     centers = np.stack([camera.center_mm for camera in rig.cameras])
     outlines = _outlines(board_poses, board)
     depth = 0.14 * _extent(rig, centers, outlines)
@@ -206,12 +206,12 @@ def scene_of(rig: Rig, board_poses: np.ndarray | None, board: Board | None) -> d
     ]
     on_floor = world == "floor"
     up = np.array([0.0, 0.0, 1.0]) if on_floor else mean_up(rig)
-    note = " (z is up)" if on_floor else "; up is the mean of the cameras' up, the floor is not known yet"
+    where = f', in the world "{world}"' if world else ""
+    where += "; z is up" if on_floor else "; up is the mean of the cameras' up, as the floor is not known yet"
     every = np.concatenate([centers, outlines.reshape(-1, 3)]) if len(outlines) else centers
     return {
-        "world": world,
+        "world": where,
         "up": dict(zip("xyz", np.round(up, 6).tolist(), strict=True)),
-        "up_note": note,
         "eye": dict(zip("xyz", np.round(_eye(rig, up, every), 4).tolist(), strict=True)),
         # A little below the middle of the box, whose axes' titles hang out of it.
         "middle": dict(zip("xyz", np.round(-0.12 * up, 4).tolist(), strict=True)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from rich.console import Console
 
 from calib.detect import Detection
 from capture.frame import Frame, FrameSet
-from nodes.calibrate.live import Gathered, film_live, judge
+from nodes.calibrate.live import Gathered, _lines_each, _Screen, film_live, judge
 from nodes.calibrate.live_cameras import load_cameras
 from rigpose.errors import ConfigError, RigposeError, VerdictError
 from rigpose.pose import SyncInfo
@@ -80,6 +82,23 @@ class TestGathered:
         assert any("cam1" in word and "cam2" in word for word in together.words)
         assert not any("cam1" in word and "cam2" in word for word in alone.words)
         assert not together.enough
+
+
+class TestScreen:
+    @pytest.mark.parametrize(("height", "lines"), [(50, 6), (22, 3), (16, 0)])
+    def test_maps_shrink_so_that_the_words_fit(self, height: int, lines: int) -> None:
+        assert _lines_each(2, height) == lines
+
+    def test_shows_who_sees_it_where_and_what_is_missing(self) -> None:
+        gathered = Gathered(filmed.board(), ("cam1", "cam2"))
+        gathered.add(frame_set(0), {"cam1": detection(50, 60), "cam2": detection(300, 300)})
+        gathered.add(frame_set(1), {"cam1": detection(500, 60), "cam2": None})
+        screen = _Screen(("cam1", "cam2"), quiet=False, say=lambda _: None)
+        screen._console = Console(width=100, height=60, record=True, file=io.StringIO())
+        screen._console.print(screen._table(gathered, judge(gathered, together=True), 12.0))
+        text = screen._console.export_text()
+        assert "24 points" in text and "no board" in text and "█" in text
+        assert "still missing:" in text and "cam1" in text and "2 moments kept of 2, 12 s left" in text
 
 
 class TestConfig:
