@@ -265,9 +265,3 @@ def _own_squares(views: BoardViews, camera: Camera, used: np.ndarray) -> np.ndar
     poses = board_poses(sight_of(alone, [camera]), alone.target_mm, alone.usable)
     n = np.maximum(poses.kept.sum(axis=-1), 1)
     return (poses.chi2[..., 0] / n)[poses.known]
-
-
-def is_near_far(distance_mm: tuple[float, float], least: float = 2.0) -> bool:
-    """Whether the board was seen from distances that differ enough to tell a focal length in a rig."""
-    near, far = distance_mm
-    return near > 0 and far / near >= least

@@ -7,7 +7,7 @@ round, so that an observation that a bad start had put aside can come back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -212,13 +212,3 @@ def settle_boards(
         out[f, :3] = cv2.Rodrigues(rotation)[0].ravel()
     out[placed, 3:] = t
     return out
-
-
-def in_first_frame(cameras: Sequence[Camera]) -> tuple[Camera, ...]:
-    """The same rig with the first camera's frame as the world."""
-    R0, t0 = cameras[0].R, cameras[0].t
-    moved = []
-    for camera in cameras:
-        R = camera.R @ R0.T
-        moved.append(replace(camera, rvec=cv2.Rodrigues(R)[0].ravel(), t=camera.t - R @ t0))
-    return tuple(moved)

@@ -106,7 +106,7 @@ def calibrate(
     if options.carry and solved.suspicions.is_late and not solved.suspicions.has_moved:
         rough = solved.solution
         carried = carried_views(views, rough.cameras, rough.poses, motion[0], solved.suspicions.late)
-        again, _ = _solved(carried, everything, lenses, options, seconds, motion)
+        again, _ = _solved(carried, everything, lenses, options, seconds, (solved, motion))
         # Only where it helps: the offset was an estimate.
         if isinstance(again, Solved) and again.solution.sigma_px < solved.solution.sigma_px:
             solved = replace(again, carried=solved.suspicions.late)
@@ -120,9 +120,12 @@ def _solved(
     lenses: Lenses,
     options: Options,
     seconds: dict[str, float],
-    motion: tuple[np.ndarray, str] | None = None,
+    before: tuple[Solved, tuple[np.ndarray, str]] | None = None,
 ) -> tuple[Solved | Covisibility, tuple[np.ndarray, str]]:
-    """Everything from first poses on; the graph alone where the cameras do not hang together."""
+    """Everything from first poses on; the graph alone where the cameras do not hang together.
+
+    And the board's motion. ``before`` is what was known when the same views had not been carried to one time yet.
+    """
     began = perf_counter()
 
     def lap(name: str) -> None:
@@ -132,11 +135,21 @@ def _solved(
 
     sight = sight_of(views, lenses.cameras)
     poses = board_poses(sight, views.target_mm, views.usable)
-    first, graph, _ = start(sight, poses, views.target_mm, views.names)
-    if first is None:
-        return graph, (np.zeros((0, 6)), "")
     held = tuple(Free() for _ in lenses.cameras)
-    solution, rivals = _best_of(first, poses, sight, views, lenses, held)
+    rivals: tuple[Rival, ...] = ()
+    if before is None:
+        first, graph, _ = start(sight, poses, views.target_mm, views.names)
+        if first is None:
+            return graph, (np.zeros((0, 6)), "")
+        rough = first.poses
+        solution, rivals = _best_of(first, poses, sight, views, lenses, held)
+    else:
+        graph, rivals, rough = before[0].graph, before[0].rivals, before[0].solution.poses
+        placed = [
+            replace(lens, rvec=camera.rvec, t=camera.t)
+            for lens, camera in zip(lenses.cameras, before[0].solution.cameras, strict=True)
+        ]
+        solution = solve(views, placed, rough, held, poses.kept)
     lap("solve")
     trial = judge_held_out(views, sight, solution, held) if options.held_out else None
     lap("held out")
@@ -147,15 +160,11 @@ def _solved(
         if joint:
             poses = board_poses(sight, views.target_mm, views.usable)
         lap("joint")
-    rough = np.where(np.isfinite(solution.poses), solution.poses, first.poses)
-    if motion is None:
-        motion = motion_of(views, everything, solution.cameras, rough)
+    rough = np.where(np.isfinite(solution.poses), solution.poses, rough)
+    motion = motion_of(views, everything, solution.cameras, rough) if before is None else before[1]
     suspicions = suspicions_of(views, sight, poses.kept, solution.cameras, rough, motion)
-    doubts = tuple(
-        doubt
-        for camera, lens in zip(lenses.cameras, lenses.found, strict=True)
-        if lens is None and (doubt := _doubt(views.of([camera.name]), camera)) is not None
-    )
+    # What single views say of a lens does not change with the time they are carried to.
+    doubts = _doubts(views, lenses) if before is None else before[0].doubts
     lap("judge")
     solved = Solved(views, lenses, sight, poses, graph, solution, free, joint, trial, suspicions, rivals, doubts)
     return solved, motion
@@ -236,6 +245,12 @@ def _best_of(
 def _bounded(solution: Solution, sigma_px: float) -> float:
     squares = (solution.residual_px**2).sum(axis=-1) / sigma_px**2
     return float(np.minimum(squares[~np.isnan(squares)], 30.0).sum())
+
+
+def _doubts(views: BoardViews, lenses: Lenses) -> tuple[LensDoubt, ...]:
+    given = [camera for camera, lens in zip(lenses.cameras, lenses.found, strict=True) if lens is None]
+    found = (_doubt(views.of([camera.name]), camera) for camera in given)
+    return tuple(doubt for doubt in found if doubt is not None)
 
 
 def _doubt(views: BoardViews, camera: Camera) -> LensDoubt | None:
