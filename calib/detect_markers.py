@@ -16,6 +16,9 @@ from calib.boards import Board, marker_dictionary
 WINDOWS_PX = (5, 15, 37)
 """Sides of the neighbourhoods whose mean parts black from white when markers are looked for."""
 
+STRAY_SHARE = 0.05
+"""So many of the markers, and always one, may be misread; a legacy layout differs in few of them from a new one."""
+
 WINDOW = 0.85
 """Half the side of the window in which a corner is refined, as a share of the way to the next marker."""
 
@@ -120,7 +123,8 @@ def consistent(board: Board, markers: Mapping[int, Float[np.ndarray, "4 2"]]) ->
                 apart_groups.append(group)
         groups = [*apart_groups, members]
     largest = max(groups, key=len)
-    if len(largest) < 2 or 2 * len(largest) <= len(numbers):
+    against = len(numbers) - len(largest)
+    if len(largest) < 2 or against > max(1, STRAY_SHARE * len(numbers)) or against > 0.3 * len(numbers):
         return []
     return [numbers[i] for i in sorted(largest)]
 

@@ -9,12 +9,12 @@ from calib.boards import Board
 from calib.camera import Camera
 from calib.pattern import board_to_picture, draw
 
-SUPER = 3
+SUPER = 2
 """Samples a pixel along each side; their mean is what a sensor's pixel sees."""
 
 
 def camera(
-    size: tuple[int, int] = (960, 720), f: float = 900.0, dist: tuple[float, ...] = (), fisheye: bool = False
+    size: tuple[int, int] = (800, 600), f: float = 750.0, dist: tuple[float, ...] = (), fisheye: bool = False
 ) -> Camera:
     K = np.array([[f, 0, size[0] / 2 - 3.3], [0, f, size[1] / 2 + 2.1], [0, 0, 1]])
     return Camera("cam", size, K, np.array(dist), np.zeros(3), np.zeros(3), fisheye=fisheye)
@@ -58,13 +58,14 @@ def picture(
     rays = cv2.remap(rays.astype(np.float32), map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR)
     R = cv2.Rodrigues(at[:3])[0]
     # A ray meets the board's plane where n . (s d) = n . t, with n = the board's z axis.
+    R32, t32 = R.astype(np.float32), at[3:].astype(np.float32)
     direction = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1)
-    scale = (R[:, 2] @ at[3:]) / (direction @ R[:, 2])
-    places = (direction * scale[..., None] - at[3:]) @ R[:, :2]
+    scale = (R32[:, 2] @ t32) / (direction @ R32[:, 2])
+    places = (direction * scale[..., None] - t32) @ R32[:, :2]
     px_per_mm = 24 / board.square_mm * (2 if board.kind == "aprilgrid" else 1)
     texture = draw(board, px_per_mm)
     matrix = board_to_picture(board, px_per_mm)
-    on_texture = (places @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
+    on_texture = places * np.float32(px_per_mm) + matrix[:2, 2].astype(np.float32)
     wall = 140 if not board.inverted else 110
     shown = cv2.remap(
         texture.astype(np.float32) / 255 * (white - black) + black,
