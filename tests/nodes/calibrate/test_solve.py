@@ -159,7 +159,7 @@ class TestInput:
             (["--board", "chess:9x6:30"], "is neither a board nor a file"),
             (["--board", filmed.BOARD, "--model", "thin"], "--model thin: 'thin' is not known (one of pinhole5"),
             (["--board", filmed.BOARD, "--model", "cam9=fisheye"], "--model cam9=...: names no camera of these"),
-            (["--board", filmed.BOARD, "--given", "no.toml"], "no.toml: no such rig file"),
+            (["--board", filmed.BOARD, "--given", "no.toml"], "no.toml: no such file"),
             (["--board", filmed.BOARD, "--to", "rig.yaml"], "rig.yaml: is no name for a rig file"),
             (["--board", filmed.BOARD, "--to", "no/rig.toml"], "no such folder"),
             (["--board", filmed.BOARD, "--camera", "cam1"], "--camera cam1: is not of the form NAME=PATH"),
