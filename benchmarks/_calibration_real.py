@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -154,6 +155,9 @@ class Real:
         peers = {} if theirs is None else theirs.peer(theirs.seconds)
         self.report.add(case, "solve", "s", solve, peers=peers)
         self.report.add(case, "solve and judge", "s", whole)
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+        if load > 1.5 * (os.cpu_count() or 1):
+            self.report.notes.append(f"{case}: timed while other work ran: load {load:.0f} on {os.cpu_count()} cores")
 
     def _verdict_note(self, case: str, outcome: Outcome) -> None:
         self.report.notes.append(f"{case}: {outcome}")
@@ -273,6 +277,7 @@ class Real:
             self.report.notes.append("human4-balance: RIGPOSE_MODELS is not set, so no keypoints")
             return
         seen = [balance_keypoints(self.data, self.models, network) for network in NETWORKS]
+        # The second network is poor on this recording; what it makes of the rig must be refuted by the first.
         for mine, other in (seen, seen[::-1]):
             self._refine_rows(f"human4-balance, refined by {mine.network}", mine, other)
 
@@ -338,6 +343,10 @@ class Real:
             scene = [np.nanmedian(triangulated(rig.cameras, SCENE_PX)[1]) for rig in (given, there)]
             add(case, "scene points, median before", "px", float(scene[0]), n=int(np.isfinite(SCENE_PX[..., 0]).sum()))
             add(case, "scene points, median after", "px", float(scene[1]), n=int(np.isfinite(SCENE_PX[..., 0]).sum()))
+        if told:
+            words = [one.verdict for one in told]
+            add(case, "confirmed by what was not fitted", f"of {len(told)}", words.count("confirmed"), better="higher")
+            add(case, "refuted by what was not fitted", f"of {len(told)}", words.count("refuted"))
         add(case, "refine", "s", seconds)
         final = confirmed(refined, told)
         self.report.notes.append(f"{case}: {refined.verdict}, then {final.verdict}: {'; '.join(map(str, told))}")

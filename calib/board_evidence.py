@@ -16,6 +16,7 @@ from jaxtyping import Float
 from calib.bundle import Free
 from calib.evidence import Correction, Evidence, evidence, matters, moved_findings, picture_scale
 from calib.initial import start
+from calib.mirrored import mirrored_findings
 from calib.observations import BoardViews
 from calib.quality import Finding, Level
 from calib.rig import Rig
@@ -67,6 +68,11 @@ def board_evidence(rig: Rig, views: BoardViews) -> Evidence:
     if ratio is not None and deviation is not None and not found.corrections:
         findings += [*_scale(ratio, deviation)]
     findings += [*_handedness(part, views, points)]
+    told_of = {name for finding in found.findings if finding.level != "note" for name in finding.cameras}
+    accused = [name for name in part.names if name in told_of]
+    levels = {finding.level for finding in found.findings}
+    level: Level = "bad" if "bad" in levels else "suspect"
+    findings += [*mirrored_findings(part, poses, accused, views.frames, level)]
     return replace(found, findings=(*found.findings, *findings), scale=ratio, scale_deviation=deviation)
 
 
