@@ -24,7 +24,7 @@ FEW = 0.2
 that was shown on purpose is seen in every fifth picture."""
 FEW_POINTS = 0.3
 """Mean share of its points below which a board is doubted: a wrong layout agrees with a few markers by chance."""
-MOST_PICTURES = 16
+MOST_PICTURES = 10
 """Of each doubted camera, in which other boards are tried: each takes some twenty trials."""
 _EXPLAINED = ("what was printed", "its pictures are mirrored")
 _NOT_FOUND = "was found"
@@ -128,7 +128,19 @@ def _doubts(film: Film, boards: list[Boards], board: Board) -> dict[str, Diagnos
     pictures: dict[str, list[np.ndarray]] = {camera: [] for camera in doubted}
     for camera, picture in sample(film, MOST_PICTURES, doubted):
         pictures[camera].append(picture)
-    return {camera: diagnose(some, board) for camera, some in pictures.items() if some}
+    found: dict[str, Diagnosis] = {}
+    for camera, some in pictures.items():
+        if not some:
+            continue
+        # What was printed for one camera most likely was for the others: that is tried before everything else.
+        known = next((one for one in found.values() if one.best is not None and not one.fits), None)
+        if known is not None and known.best is not None:
+            other = [np.ascontiguousarray(picture[:, ::-1]) for picture in some] if known.mirrored else some
+            if diagnose(other, known.best.board).fits:
+                found[camera] = known
+                continue
+        found[camera] = diagnose(some, board)
+    return found
 
 
 def _of_doubt(camera: str, doubt: Diagnosis) -> Finding:
