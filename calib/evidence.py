@@ -426,8 +426,10 @@ def _unexplained(
     suspect, bad = _RESIDUAL[kind]
     points = "board points" if kind == "board" else "keypoints"
     for v, name in enumerate(rig.names):
-        if seen[v].sum() == 0:
-            yield Finding("note", (name,), f"shares no {points} with another camera", "show them to it too")
+        n = int(seen[v].sum())
+        if n < LEAST_POINTS // 2:
+            what = f"shares {n or 'no'} {points} with another camera: too few to judge its place by"
+            yield Finding("note", (name,), what, "show them to it too")
     unit = np.where(np.isfinite(after), after / scale, np.nan)
     if not np.isfinite(unit).any() or np.nanmax(unit) <= suspect:
         return
