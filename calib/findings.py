@@ -33,6 +33,11 @@ REJECTED = 0.25
 WIDE = 0.02
 """Of its distance: a camera's position that is not known better than this."""
 _DOUBTS = 5.0
+_SEEN_PX = 0.1
+"""No corner is found better: differences below it are nobody's."""
+_NO_RIG = 0.005
+"""Of the picture's longer side, 6 px of 1280: views that fit no better are of no one rig."""
+_FEW_PLACES = 6
 
 
 def before_solving(views: BoardViews) -> Iterator[Finding]:
@@ -45,6 +50,19 @@ def before_solving(views: BoardViews) -> Iterator[Finding]:
     yield from _same_pictures(views)
     yield from _mirrored(views)
     yield from _outside(views)
+    yield from _places(views)
+
+
+def _places(views: BoardViews) -> Iterator[Finding]:
+    """A board that stood still is one moment, however often it was filmed; holding it out proves nothing."""
+    n = np.maximum(views.counts, 1)[..., None]
+    middle = np.nan_to_num(views.px).sum(axis=2) / n
+    cells = np.round(middle / (0.01 * np.array(views.sizes, dtype=np.float64)[:, None] + 1e-9))
+    cells = np.where(views.usable[..., None], cells, -1e6)
+    places = len(np.unique(np.moveaxis(cells, 0, 1).reshape(len(views.frames), -1), axis=0)) if len(views.frames) else 0
+    if places < _FEW_PLACES <= len(views.frames):
+        what = f"the board stood at {places} places only, in {len(views.frames)} moments"
+        yield Finding("suspect", (), what, "move it through the whole volume, tilted to all sides")
 
 
 def _same_pictures(views: BoardViews) -> Iterator[Finding]:
@@ -71,7 +89,7 @@ def _mirrored(views: BoardViews) -> Iterator[Finding]:
             px = views.px[v, f, seen]
             affine = np.linalg.lstsq(np.column_stack([target[seen], np.ones(seen.sum())]), px, rcond=None)[0]
             signs.append(np.linalg.det(affine[:2]) > 0)
-        if len(signs) >= 3 and np.mean(signs) < 0.5:
+        if len(signs) >= 3 and np.mean(signs) < 0.2:
             turned.append(name)
     if not turned:
         return
@@ -215,7 +233,8 @@ def _residuals(solved: Solved) -> Iterator[Finding]:
             f"({solution.sigma_px:.2f} against {own:.2f} px)"
         )
         remedy = "exposures that differ while the board moves? hold it still, or trigger the cameras together"
-        yield Finding("suspect", (), what, remedy)
+        wide = float(np.median([max(size) for size in solved.views.sizes]))
+        yield Finding("bad" if solution.sigma_px > _NO_RIG * wide else "suspect", (), what, remedy)
     trial = solved.trial
     if trial is None:
         what = f"fewer than {LEAST_MOMENTS} common moments: none could be held out to judge by"
@@ -226,7 +245,7 @@ def _residuals(solved: Solved) -> Iterator[Finding]:
         # Nine in ten: a block may hold the only views of a corner of a picture, and says nothing bad by that.
         unseen = float(np.quantile(np.linalg.norm(trial.residual_px[judged], axis=-1), 0.9))
         fitted = float(np.quantile(np.linalg.norm(solution.residual_px[judged], axis=-1), 0.9))
-        if unseen > OVERFIT * fitted:
+        if unseen > max(OVERFIT * fitted, _SEEN_PX):
             what = f"nine in ten points are within {unseen:.2f} px where not fitted, {fitted:.2f} px where fitted"
             yield Finding("suspect", (), what, "film the board at more places and slants")
 

@@ -214,3 +214,13 @@ def _turn(x, y):
 
 def test_an_outcome_tells_itself_in_one_line():
     assert str(Outcome(rig=None, verdict="bad", reasons=())) == "bad"
+
+
+def test_a_board_that_stood_still_proves_nothing():
+    scene = _rigs.board_scene(50, 3, 40)
+    views = film(scene)
+    frame = int(np.argmax(views.counts.min(axis=0)))
+    still = replace(views, px=np.repeat(views.px[:, frame : frame + 1], 40, axis=1))
+    outcome = calibrate(still, scene.rig)
+    assert outcome.verdict != "good"
+    assert "the board stood at 1 places only" in said(outcome)
