@@ -128,7 +128,7 @@ def evidence(
             points = "the board" if kind == "board" else "the keypoints"
             what = f"{words}: so read, it agrees with the other cameras about {points}"
             findings.append(Finding(level, (name,), what, "correct the file, or calibrate again"))
-    findings += _unexplained(rig, seen, before, after, named, scale, kind)
+    findings += _unexplained(rig, seen, before, after, named | read.keys(), scale, kind)
     names = dict(zip(rig.names, (float(x) for x in before), strict=True))
     return Evidence(kind, len(common), names, corrections, tuple(findings))
 
@@ -430,6 +430,11 @@ def _unexplained(
         if n < LEAST_POINTS // 2:
             what = f"shares {n or 'no'} {points} with another camera: too few to judge its place by"
             yield Finding("note", (name,), what, "show them to it too")
+        elif not np.isfinite(before[v]) and name not in named:
+            # Points whose views contradict each other are given up: then none of its own was kept.
+            grade: Level = "bad" if kind == "board" else "suspect"
+            what = f"none of its rays to {n} {points} meets those of the other cameras"
+            yield Finding(grade, (name,), what, "was it moved? calibrate again")
     unit = np.where(np.isfinite(after), after / scale, np.nan)
     if not np.isfinite(unit).any() or np.nanmax(unit) <= suspect:
         return
