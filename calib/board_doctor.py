@@ -252,11 +252,17 @@ def _inferred(seen: Sequence[_View], given: Board) -> Iterator[tuple[Board, bool
     layouts = []
     for (family, inverted, mirrored), pictures in richest:
         smallest = min((number for number in max(pictures, key=lambda found: len(found))), default=0)
-        for first_id in dict.fromkeys((given.first_id, 0, smallest)):
-            layout = board_layout.best_layout(pictures, first_id)
-            if layout is not None:
-                layouts.append((layout, family, inverted, mirrored, first_id))
-                break
+        found = [
+            (layout, first_id)
+            for first_id in dict.fromkeys((given.first_id, 0, smallest))
+            if (layout := board_layout.best_layout(pictures, first_id)) is not None
+        ]
+        if found:
+            # A board that starts at a later marker looks like the lower part of one that starts at the first.
+            layout, first_id = max(
+                found, key=lambda f: (f[0].explained, (f[0].columns, f[0].rows) == (given.columns, given.rows))
+            )
+            layouts.append((layout, family, inverted, mirrored, first_id))
     for layout, family, inverted, mirrored, first_id in sorted(layouts, key=lambda entry: -entry[0].explained)[:3]:
         other = board_layout.as_board(layout, family, given, first_id)
         other = _with(other, inverted=inverted) if other is not None and inverted else other

@@ -6,6 +6,7 @@ A board is written as a short text, as in ``charuco:4x5:54:40.5:4X4_1000:inverte
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -134,6 +135,10 @@ class Board(Config):
         if last >= size:
             raise ValueError(f"dictionary {self.dictionary} ends at marker {size - 1}, this board needs {last}")
         return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A checked copy; what was computed from the old values does not go with it."""
+        return type(self).model_validate({**self.model_dump(), **(update or {})})
 
     @property
     def gap(self) -> float:

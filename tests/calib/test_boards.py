@@ -174,6 +174,11 @@ class TestPoints:
     def test_a_chessboard_that_looks_the_same_upside_down_says_so(self, text: str, ambiguous: bool) -> None:
         assert read_board(text).ambiguous is ambiguous
 
+    def test_a_changed_copy_forgets_what_was_computed(self) -> None:
+        board = read_board("chessboard:9x6:30")
+        assert board.points_mm[1, 0] == 30
+        assert board.model_copy(update={"square_mm": 20.0}).points_mm[1, 0] == 20
+
     def test_a_board_is_a_value(self) -> None:
         board = read_board(TEXTS[0])
         assert board == Board.model_validate(board.model_dump())

@@ -192,17 +192,17 @@ class TestCorners:
 def stills(folder: Path, pattern: str, every: int = 1) -> list[np.ndarray]:
     files = sorted(folder.glob(pattern))[::every]
     assert files
-    return [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for file in files]
+    return [np.asarray(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)) for file in files]
 
 
 def frames(file: Path, every: int) -> list[np.ndarray]:
     video = cv2.VideoCapture(str(file))
-    pictures = []
+    pictures: list[np.ndarray] = []
     while True:
         there, picture = video.read()
         if not there:
             return pictures[::every]
-        pictures.append(picture)
+        pictures.append(np.asarray(picture))
 
 
 def intrinsic_residual(board: Board, found: list[Detection], size: tuple[int, int]) -> np.ndarray:
