@@ -133,26 +133,6 @@ def mouse_keypoints(data: Path, names: Sequence[str]) -> np.ndarray:
     return np.stack(views)
 
 
-def openpose_keypoints(data: Path) -> tuple[Rig, np.ndarray, np.ndarray]:
-    """The rig of the person who stands, and (V, T, J, 2) OpenPose keypoints with confidence (V, T, J)."""
-    folder = data / "human4-static"
-    rig = read_rig(folder / "S00_Calibration" / "Calib_qualisys.toml", units="m")
-    found = []
-    for number in range(1, len(rig) + 1):
-        files = sorted(folder.glob(f"S00_P00_T00_StaticTrial/pose/cam{number:02d}_json/*.json"))
-        found.append([_largest_person(file) for file in files])
-    values = np.array(found)
-    px, confidence = values[..., :2].copy(), values[..., 2]
-    px[confidence <= 0] = np.nan
-    return rig, px, confidence
-
-
-def _largest_person(file: Path) -> np.ndarray:
-    people = json.loads(file.read_text(encoding="utf-8"))["people"]
-    some = [np.array(person["pose_keypoints_2d"], dtype=np.float64).reshape(-1, 3) for person in people]
-    return max(some, key=lambda person: person[:, 2].sum(), default=np.zeros((25, 3)))
-
-
 def camera_of(answer: dict[str, Any]) -> Camera:
     """A peer's camera."""
     return Camera(

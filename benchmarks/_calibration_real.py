@@ -272,7 +272,6 @@ class Real:
     def balance(self) -> None:
         """Item 4."""
         self._balance_intrinsics()
-        self._openpose()
         if self.models is None:
             self.report.notes.append("human4-balance: RIGPOSE_MODELS is not set, so no keypoints")
             return
@@ -307,12 +306,7 @@ class Real:
             case, "focal lengths off Qualisys', worst that is claimed", "%", max(off, default=None), n=len(off)
         )
 
-    def _openpose(self) -> None:
-        rig, px, confidence = data_sets.openpose_keypoints(self.data)
-        keypoints = Keypoints("OpenPose", rig, px, confidence)
-        self._refine_rows("human4-static, refined by OpenPose", keypoints, None)
-
-    def _refine_rows(self, case: str, mine: Keypoints, other: Keypoints | None) -> None:
+    def _refine_rows(self, case: str, mine: Keypoints, other: Keypoints) -> None:
         from calib.refine import confirm, confirmed, refine, scale_ratio
 
         add = self.report.add
@@ -330,23 +324,20 @@ class Real:
         add(case, "of the other half of the time, after over before", "1", held, n=n)
         scale = scale_ratio(mine.rig.cameras, refined.rig.cameras)
         add(case, "scale changed by", "%", 100 * abs(scale - 1), n=len(mine.rig))
-        told = []
-        if other is not None:
-            there = with_places(other.rig, refined.rig)
-            told.append(confirm(other.rig, there, other.px, other.confidence, what=f"{other.network}'s keypoints"))
-            metric = f"on {other.network}, after over before"
-            add(case, metric, "1", told[-1].after_px / told[-1].before_px, n=told[-1].n)
-        if case.startswith("human4-balance"):
-            given = scene_rig(self.data)
-            there = with_places(given, refined.rig)
-            told.append(confirm(given, there, SCENE_PX[:, None], what="scene points"))
-            scene = [np.nanmedian(triangulated(rig.cameras, SCENE_PX)[1]) for rig in (given, there)]
-            add(case, "scene points, median before", "px", float(scene[0]), n=int(np.isfinite(SCENE_PX[..., 0]).sum()))
-            add(case, "scene points, median after", "px", float(scene[1]), n=int(np.isfinite(SCENE_PX[..., 0]).sum()))
-        if told:
-            words = [one.verdict for one in told]
-            add(case, "confirmed by what was not fitted", f"of {len(told)}", words.count("confirmed"), better="higher")
-            add(case, "refuted by what was not fitted", f"of {len(told)}", words.count("refuted"))
+        there = with_places(other.rig, refined.rig)
+        told = [confirm(other.rig, there, other.px, other.confidence, what=f"{other.network}'s keypoints")]
+        metric = f"on {other.network}, after over before"
+        add(case, metric, "1", told[0].after_px / told[0].before_px, n=told[0].n)
+        given = scene_rig(self.data)
+        there = with_places(given, refined.rig)
+        told.append(confirm(given, there, SCENE_PX[:, None], what="scene points"))
+        n = int(np.isfinite(SCENE_PX[..., 0]).sum())
+        for word, rig in (("before", given), ("after", there)):
+            value = float(np.nanmedian(triangulated(rig.cameras, SCENE_PX)[1]))
+            add(case, f"scene points, median {word}", "px", value, n=n)
+        words = [one.verdict for one in told]
+        add(case, "confirmed by what was not fitted", f"of {len(told)}", words.count("confirmed"), better="higher")
+        add(case, "refuted by what was not fitted", f"of {len(told)}", words.count("refuted"))
         add(case, "refine", "s", seconds)
         final = confirmed(refined, told)
         self.report.notes.append(f"{case}: {refined.verdict}, then {final.verdict}: {'; '.join(map(str, told))}")
