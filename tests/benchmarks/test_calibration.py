@@ -152,7 +152,7 @@ class TestRows:
 
         def drawn(seed, *, given):
             z = [factor["now"] * rng.normal(size=300) for _ in range(3)]
-            return Errors(seed, "good", *z, worst_mm=1.0, seconds=0.1)
+            return Errors(seed, "good", z[0], z[1], z[2], worst_mm=1.0, seconds=0.1)
 
         monkeypatch.setattr(calibration, "errors_of", drawn)
         for factor["now"], met in ((1.0, True), (1.5, False)):
