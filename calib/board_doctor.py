@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -17,7 +17,18 @@ from calib.detect import detect, grey
 from calib.marker_codes import Family
 
 MAX_PICTURES = 24
+"""In which traces of a board are looked for."""
+TRIED_PICTURES = 5
+"""In so many of them, those with the most traces, descriptions are tried."""
+TELLING_SHARE = 0.4
+"""Of the traces in the best picture: with fewer a picture holds only a part of the board."""
 GRID_SEARCH_PX = 800
+TRIAL_GRID_PX, TRIAL_MARKERS_PX = 800, 1600
+"""Longer side of the pictures in which chessboards and boards with markers are tried."""
+CLEAR_SHARE = 0.7
+"""Found in so many of the pictures with so many of its points, a description is the right one."""
+WHOLE_SHARE = 0.5
+"""A chessboard that holds another is the right one when it is found in so many of the pictures of its part."""
 ENOUGH_SHARE, ENOUGH_POINTS = 0.5, 0.4
 """A description fits that is found in so many of the pictures, and there with so many of its points."""
 
@@ -99,37 +110,144 @@ class Diagnosis:
         }
 
 
-def diagnose(pictures: Iterable[np.ndarray], board: Board) -> Diagnosis:
+def diagnose(pictures: Iterable[np.ndarray], board: Board, tell: Callable[[str], None] | None = None) -> Diagnosis:
     """Find out which board is in some pictures, when the one described is not found, or in few.
+
+    What the pictures show of themselves, markers of any dictionary and grids of any size, says which of them hold a
+    board and what to try first; descriptions are tried on few of these, made smaller.
 
     Args:
         pictures: uint8, (H, W) or (H, W, 3) in BGR; of one camera or of several. A dozen in which a person sees
             the board is enough; of more than `MAX_PICTURES`, that many are taken evenly.
         board: The description that is in doubt.
+        tell: Is called with what is being done, for a progress display.
     """
+    tell = tell or (lambda _: None)
     grays = [grey(picture) for picture in pictures]
     grays = [grays[k] for k in np.unique(np.linspace(0, len(grays) - 1, MAX_PICTURES).astype(int))] if grays else []
-    given = _try(grays, board, False, "")
+    if board.kind != "chessboard":
+        tell(board.name)
+        given = _try([_reduced(gray, board) for gray in grays], board, False, "")
+        if _fits(given) or not grays:
+            return _diagnosis(given, [given], [], grays)
+    elif not grays:
+        return _diagnosis(_try([], board, False, ""), [], [], grays)
+    tell("markers")
+    seen = [_markers_seen([gray]) for gray in grays]
+    views = [view for some in seen for view in some]
+    inferred = list(_inferred(views, board))
+    sizes: list[tuple[int, int] | None] = []
+    if inferred:
+        richest = _richest(views)
+        counts = [max((len(v.markers) for v in some if v.group in richest), default=0) for some in seen]
+    else:
+        tell("grids")
+        sizes = [_grid_seen(gray) for gray in grays]
+        counts = [size[0] * size[1] if size else 0 for size in sizes]
+    chosen = _telling(counts)
+    few = [grays[k] for k in chosen]
+    small: dict[str, list[np.ndarray]] = {}
+
+    def trial(other: Board, mirrored: bool, change: str) -> Trial:
+        tell(other.name)
+        key = "grid" if other.kind == "chessboard" else "markers"
+        if key not in small:
+            small[key] = [_reduced(gray, other) for gray in few]
+        return _try(small[key], other, mirrored, change)
+
+    # On the same pictures as the others, so that they can be compared.
+    given = trial(board, False, "")
     trials = [given]
-    seen: list[_View] = []
-    if not _fits(given) and grays:
-        seen = _markers_seen(grays)
-        tried = {(board, False)}
-        # What the markers say of themselves comes first; only what they leave open is guessed.
-        for guesses in (_inferred(seen, board), _changes(board), _grids(grays, board)):
-            for other, mirrored, change in guesses:
-                if (other, mirrored) not in tried:
-                    tried.add((other, mirrored))
-                    trials.append(_try(grays, other, mirrored, change))
-            if any(_fits(trial) for trial in trials):
+    tried = {(board, False)}
+    larger = _grids([size for size in sizes if size], board, contain=board.kind == "chessboard" and _fits(given))
+    guesses: tuple[Iterable[tuple[Board, bool, str]], ...] = (inferred, larger, _changes(board))
+    if board.kind != "chessboard":
+        # Only when all that people mistake in a board with markers is wrong, it may be one without.
+        guesses = (inferred, _changes(board), larger if sizes else _grids(map(_grid_seen, few), board))
+    for some in guesses[: 2 if _fits(given) else 3]:
+        for other, mirrored, change in some:
+            if (other, mirrored) not in tried:
+                tried.add((other, mirrored))
+                trials.append(trial(other, mirrored, change))
+                if _clear(trials[-1], given):
+                    break
+        if any(_fits(one) for one in trials[1:]):
+            break
+    return _diagnosis(given, trials, views, grays)
+
+
+def confirm(pictures: Iterable[np.ndarray], known: Diagnosis) -> Diagnosis | None:
+    """Whether what was found in one camera's pictures is what another one shows; ``None`` = it must be looked for.
+
+    Args:
+        pictures: Of the other camera; as in `diagnose`.
+        known: What the first one's pictures show.
+    """
+    if known.best is None or known.fits:
+        return None
+    best, board = known.best, known.given.board
+    grays = [_reduced(grey(picture), best.board) for picture in pictures]
+    there = []
+    for gray in grays:
+        if detect(_flipped(gray) if best.mirrored else gray, best.board) is not None:
+            there.append(gray)
+            if len(there) == TRIED_PICTURES:
                 break
+    trials = [_try(there, board, False, ""), _try(there, best.board, best.mirrored, best.change)]
+    if len(there) < min(2, len(grays)) or not _clear(trials[1], trials[0]):
+        return None
+    found = _diagnosis(trials[0], trials, [], there)
+    return None if found.fits else found
+
+
+def _diagnosis(given: Trial, trials: list[Trial], seen: Sequence[_View], grays: Sequence[np.ndarray]) -> Diagnosis:
+    trials = trials or [given]
     # Of equals the one with the fewest changes, which comes first.
     best = max(trials, key=lambda trial: (trial.points, trial.found))
+    # A part of a chessboard is one as well, and it is found where a hand hides the rest of the whole.
+    wholes = [one for one in trials if _holds(one.board, best.board) and one.found >= max(1, WHOLE_SHARE * best.found)]
+    best = max([best, *wholes], key=lambda trial: trial.board.count) if wholes else best
     # A hair's breadth more than the given one is no reason to doubt it.
-    if given.points and best.points <= 1.1 * given.points:
+    if given.points and best.points <= 1.1 * given.points and not _holds(best.board, given.board):
         best = given
     chosen = best if best.found else None
     return Diagnosis(given, chosen, tuple(trials), tuple(_words(given, chosen, seen, grays)))
+
+
+def _holds(whole: Board, part: Board) -> bool:
+    """Whether a chessboard is a part of another one."""
+    if {whole.kind, part.kind} != {"chessboard"} or whole.count <= part.count:
+        return False
+    return all(a >= b for a, b in zip(sorted(whole.grid), sorted(part.grid), strict=True))
+
+
+def _clear(trial: Trial, given: Trial) -> bool:
+    """Whether nothing else needs to be tried."""
+    return (
+        trial.found >= max(min(2, trial.pictures), CLEAR_SHARE * trial.pictures)
+        and trial.points >= CLEAR_SHARE * trial.board.count * trial.found
+        and (trial.points > 1.1 * given.points or _holds(trial.board, given.board))
+    )
+
+
+def _telling(counts: Sequence[int]) -> list[int]:
+    """The pictures that show most of a board; where none shows any, some of all."""
+    n = len(counts)
+    most = max(counts, default=0)
+    if not most:
+        return sorted({int(k) for k in np.linspace(0, n - 1, min(n, TRIED_PICTURES)).round()})
+    order = sorted(range(n), key=lambda k: -counts[k])[:TRIED_PICTURES]
+    return sorted(k for k in order if counts[k] >= TELLING_SHARE * most)
+
+
+def _reduced(gray: np.ndarray, board: Board) -> np.ndarray:
+    """A picture small enough to be tried quickly."""
+    return _at_most(gray, TRIAL_GRID_PX if board.kind == "chessboard" else TRIAL_MARKERS_PX)
+
+
+def _at_most(gray: np.ndarray, longer_px: int) -> np.ndarray:
+    scale = longer_px / max(gray.shape)
+    return cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else gray
 
 
 def _fits(trial: Trial) -> bool:
@@ -222,6 +340,11 @@ class _View:
     mirrored: bool
     markers: dict[int, np.ndarray]
 
+    @property
+    def group(self) -> tuple[Family, bool, bool]:
+        """Views of one group may be of one board."""
+        return self.family, self.inverted, self.mirrored
+
 
 def _markers_seen(grays: Sequence[np.ndarray]) -> list[_View]:
     """The markers of every dictionary in every picture, as it is, inverted and mirrored."""
@@ -242,13 +365,22 @@ def _markers_seen(grays: Sequence[np.ndarray]) -> list[_View]:
     return views
 
 
-def _inferred(seen: Sequence[_View], given: Board) -> Iterator[tuple[Board, bool, str]]:
-    """The boards that the markers themselves speak for, the best first."""
+def _grouped(seen: Sequence[_View]) -> list[tuple[tuple[Family, bool, bool], list[dict[int, np.ndarray]]]]:
+    """The pictures' markers by what they may belong to; the richest first."""
     groups: dict[tuple[Family, bool, bool], list[dict[int, np.ndarray]]] = {}
     for view in seen:
-        groups.setdefault((view.family, view.inverted, view.mirrored), []).append(view.markers)
+        groups.setdefault(view.group, []).append(view.markers)
+    return sorted(groups.items(), key=lambda group: -sum(map(len, group[1])))
+
+
+def _richest(seen: Sequence[_View]) -> set[tuple[Family, bool, bool]]:
+    return {group for group, _ in _grouped(seen)[:1]}
+
+
+def _inferred(seen: Sequence[_View], given: Board) -> Iterator[tuple[Board, bool, str]]:
+    """The boards that the markers themselves speak for, the best first."""
     # Some quads are a marker of a wrong dictionary by chance, but few of one picture are.
-    richest = sorted(groups.items(), key=lambda group: -sum(map(len, group[1])))[:4]
+    richest = _grouped(seen)[:4]
     layouts = []
     for (family, inverted, mirrored), pictures in richest:
         smallest = min((number for number in max(pictures, key=lambda found: len(found))), default=0)
@@ -270,31 +402,44 @@ def _inferred(seen: Sequence[_View], given: Board) -> Iterator[tuple[Board, bool
             yield other, mirrored, difference(given, other, mirrored)
 
 
-def _grids(grays: Sequence[np.ndarray], given: Board) -> Iterator[tuple[Board, bool, str]]:
-    """Chessboards of other sizes; for a board with markers only the one that it would be without them."""
+def _grid_seen(gray: np.ndarray) -> tuple[int, int] | None:
+    """(columns, rows) of the largest chessboard that can be followed in a picture, as it lies there."""
+    small = _at_most(gray, GRID_SEARCH_PX)
+    flags = cv2.CALIB_CB_LARGER | cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_NORMALIZE_IMAGE
+    found, _, meta = cv2.findChessboardCornersSBWithMeta(small, (3, 3), flags)
+    if not found or meta.shape[0] * meta.shape[1] <= 9:
+        return None
+    return meta.shape[1], meta.shape[0]
+
+
+def _grids(
+    seen: Iterable[tuple[int, int] | None], given: Board, contain: bool = False
+) -> Iterator[tuple[Board, bool, str]]:
+    """Chessboards of the sizes that were seen; for a board with markers the one that it would be without them.
+
+    Args:
+        seen: In some pictures, see `_grid_seen`.
+        given: The description that is in doubt.
+        contain: Only those of which it is a part.
+    """
     if given.kind == "aprilgrid":
         return
+    wide = given.columns >= given.rows or given.kind != "chessboard"
     sizes: Counter[tuple[int, int]] = Counter()
-    for gray in grays[:: max(1, len(grays) // 6)]:
-        scale = min(1.0, GRID_SEARCH_PX / max(gray.shape))
-        small = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else gray
-        flags = cv2.CALIB_CB_LARGER | cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_NORMALIZE_IMAGE
-        found, _, meta = cv2.findChessboardCornersSBWithMeta(small, (3, 3), flags)
-        if found:
-            rows, columns = meta.shape[:2]
-            # The grid may lie in the picture either way.
-            upright = (columns, rows) == given.grid or columns >= rows
-            sizes[(columns, rows) if upright else (rows, columns)] += 1
-    for (columns, rows), _ in sizes.most_common(3):
-        if columns * rows <= 9:
-            continue
+    for size in seen:
+        if size is not None:
+            # The grid may lie in the picture either way; columns and rows are counted as in the description.
+            long, short = max(size), min(size)
+            sizes[(long, short) if wide else (short, long)] += 1
+    # Hidden corners make a grid smaller, nothing makes it larger: of equals the larger one.
+    for (columns, rows), _ in sorted(sizes.items(), key=lambda entry: (-entry[1], -entry[0][0] * entry[0][1]))[:4]:
         if given.kind == "chessboard" and {columns, rows} == {given.columns, given.rows}:
             continue
-        try:
-            other = Board(kind="chessboard", columns=columns, rows=rows, square_mm=given.square_mm)
-        except ValueError:
-            continue
-        yield other, False, difference(given, other)
+        other = _with(
+            Board(kind="chessboard", columns=3, rows=4, square_mm=given.square_mm), columns=columns, rows=rows
+        )
+        if other is not None and (not contain or _holds(other, given)):
+            yield other, False, difference(given, other)
 
 
 def _words(given: Trial, best: Trial | None, seen: Sequence[_View], grays: Sequence[np.ndarray]) -> Iterator[str]:

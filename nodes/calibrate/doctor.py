@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from calib.board_doctor import Diagnosis, diagnose
+from calib.board_doctor import Diagnosis, confirm, diagnose
 from calib.boards import Board, read_board
 from calib.quality import Finding, Level
 from calib.timing import Timing, frame_counts, offsets
@@ -25,7 +27,7 @@ that was shown on purpose is seen in every fifth picture."""
 FEW_POINTS = 0.3
 """Mean share of its points below which a board is doubted: a wrong layout agrees with a few markers by chance."""
 MOST_PICTURES = 10
-"""Of each doubted camera, in which other boards are tried: each takes some twenty trials."""
+"""Of each camera, in which it is looked what was printed."""
 _EXPLAINED = ("what was printed", "its pictures are mirrored")
 _NOT_FOUND = "was found"
 _WORST_FIRST = ("bad", "suspect", "note")
@@ -79,9 +81,11 @@ def run(
     boards: list[Boards] = []
     doubts: dict[str, Diagnosis] = {}
     if wanted is not None:
-        boards = _boards(film, wanted, pictures, quiet)
+        doubts = _doubts(film, wanted, quiet)
+        boards = _boards(film, wanted, pictures, doubts, quiet)
         findings += _of_boards(boards, wanted)
-        doubts = _doubts(film, boards, wanted)
+        doubted = {one.camera for one in boards if one.doubted}
+        doubts = {camera: doubt for camera, doubt in doubts.items() if camera in doubted or _other(doubt)}
         findings += [_of_doubt(camera, doubt) for camera, doubt in doubts.items()]
     told, why = _timing(film) if timing else (None, "")
     if told is not None:
@@ -94,16 +98,33 @@ def run(
     return int(ExitCode.BAD_VERDICT if any(finding.level == "bad" for finding in findings) else ExitCode.OK)
 
 
-def _boards(film: Film, board: Board, pictures: int, quiet: bool) -> list[Boards]:
-    views = detect_film(film, board, look_at=pictures, quiet=quiet)
-    looked = (film.index[:, film.spread(pictures)] >= 0).sum(axis=1)
-    found = views.usable.sum(axis=1) if len(views.frames) else np.zeros(len(film.reels), int)
-    share = [float(c[c > 0].mean() / board.count) if (c > 0).any() else 0.0 for c in views.counts]
-    share = share if len(views.frames) else [0.0] * len(film.reels)
-    return [
-        Boards(reel.camera, int(n), int(k), points)
-        for reel, n, k, points in zip(film.reels, looked, found, share, strict=True)
-    ]
+def _other(doubt: Diagnosis) -> bool:
+    """Whether another board was found than the one described."""
+    return doubt.best is not None and not doubt.fits
+
+
+def _boards(film: Film, board: Board, pictures: int, doubts: dict[str, Diagnosis], quiet: bool) -> list[Boards]:
+    """How often the board is found; not looked for again where it is known to be another one."""
+    rows = [v for v, reel in enumerate(film.reels) if not _other(doubts[reel.camera])]
+    found: dict[str, Boards] = {}
+    for camera, doubt in doubts.items():
+        given = doubt.given
+        share = given.points / (given.found * board.count) if given.found else 0.0
+        found[camera] = Boards(camera, given.pictures, given.found, share)
+    if rows:
+        if board.kind == "chessboard" and not any(found[film.reels[v].camera].found for v in rows):
+            # To say of a picture that it holds no chessboard takes half a second.
+            pictures = min(pictures, MOST_PICTURES)
+        part = replace(
+            film, reels=tuple(film.reels[v] for v in rows), index=film.index[rows], times_s=film.times_s[rows]
+        )
+        views = detect_film(part, board, look_at=pictures, quiet=quiet)
+        looked = (part.index[:, part.spread(pictures)] >= 0).sum(axis=1)
+        for v, reel in enumerate(part.reels):
+            counts = views.counts[v][views.usable[v]] if len(views.frames) else np.zeros(0)
+            share = float(counts.mean() / board.count) if len(counts) else 0.0
+            found[reel.camera] = Boards(reel.camera, int(looked[v]), len(counts), share)
+    return [found[reel.camera] for reel in film.reels]
 
 
 def _of_boards(boards: list[Boards], board: Board) -> list[Finding]:
@@ -122,25 +143,50 @@ def _of_boards(boards: list[Boards], board: Board) -> list[Finding]:
     return findings
 
 
-def _doubts(film: Film, boards: list[Boards], board: Board) -> dict[str, Diagnosis]:
-    """Which board it is, for cameras in which this one was seen too rarely."""
-    doubted = [one.camera for one in boards if one.doubted]
-    pictures: dict[str, list[np.ndarray]] = {camera: [] for camera in doubted}
-    for camera, picture in sample(film, MOST_PICTURES, doubted):
-        pictures[camera].append(picture)
+def _doubts(film: Film, board: Board, quiet: bool) -> dict[str, Diagnosis]:
+    """Which board it is in each camera's pictures."""
+    pictures: dict[str, list[np.ndarray]] = {reel.camera: [] for reel in film.reels}
     found: dict[str, Diagnosis] = {}
-    for camera, some in pictures.items():
-        if not some:
-            continue
-        # What was printed for one camera most likely was for the others: that is tried before everything else.
-        known = next((one for one in found.values() if one.best is not None and not one.fits), None)
-        if known is not None and known.best is not None:
-            other = [np.ascontiguousarray(picture[:, ::-1]) for picture in some] if known.mirrored else some
-            if diagnose(other, known.best.board).fits:
-                found[camera] = known
-                continue
-        found[camera] = diagnose(some, board)
+    with _progress(len(pictures), quiet) as advance:
+        for reel in film.reels:
+            advance(reel.camera, "reading pictures")
+            for camera, picture in sample(film, MOST_PICTURES, [reel.camera]):
+                pictures[camera].append(picture)
+            found[reel.camera] = _doubt(pictures.pop(reel.camera), board, found, partial(advance, reel.camera))
+            advance(reel.camera, "", 1)
     return found
+
+
+def _doubt(some: list[np.ndarray], board: Board, found: dict[str, Diagnosis], tell: Callable[[str], None]) -> Diagnosis:
+    # What was printed for one camera most likely was for the others: that is tried before everything else.
+    known = next((one for one in found.values() if _other(one)), None)
+    if known is not None and known.best is not None:
+        tell(known.best.board.name)
+        told = confirm(some, known)
+        if told is not None:
+            return told
+    return diagnose(some, board, tell)
+
+
+@contextmanager
+def _progress(cameras: int, quiet: bool) -> Iterator[Callable[..., None]]:
+    """A bar over the cameras, with what is being tried."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("what was printed"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=cameras)
+        yield lambda camera, what, done=0: bar.update(task, advance=done, description=f"{camera}: {what}")
 
 
 def _of_doubt(camera: str, doubt: Diagnosis) -> Finding:
