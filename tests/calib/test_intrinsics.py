@@ -49,6 +49,7 @@ def test_a_pinhole_lens_is_found_within_its_deviations_in_spite_of_gross_errors(
     assert lens.focal_observable and lens.words == ""
     off = np.abs(lens.camera.K[[0, 1], [0, 1]] - camera.K[[0, 1], [0, 1]])
     assert (off < 4 * np.array(lens.focal_deviation_px)).all() and off.max() < 4
+    assert lens.solution is not None
     assert lens.solution.rms_px == pytest.approx(0.2 * np.sqrt(2), rel=0.1)
     grid = np.stack(np.meshgrid(np.linspace(100, 1180, 7), np.linspace(100, 920, 7)), axis=-1)
     bare = replace(camera, rvec=np.zeros(3), t=np.zeros(3))
@@ -118,7 +119,7 @@ def test_an_unknown_model_and_several_cameras_are_refused():
     camera = _rigs.make_rig(9, 2).cameras[0]
     views = views_of_one(camera, TARGET, about(np.random.default_rng(6), 5, 0.5, 500, 1500))
     with pytest.raises(ConfigError, match="pinhole5, pinhole8, fisheye"):
-        solve_intrinsics(views, "pinhole7")
+        solve_intrinsics(views, "pinhole7")  # type: ignore[arg-type]
     two = BoardViews(TARGET, ("a", "b"), views.sizes * 2, views.frames, np.repeat(views.px, 2, axis=0))
     with pytest.raises(ConfigError, match="2 cameras at once"):
         solve_intrinsics(two)

@@ -58,6 +58,7 @@ def test_saved_views_come_back_to_the_last_bit(tmp_path):
     views.save(tmp_path / "views.npz")
     back = load_views(tmp_path / "views.npz")
     assert np.array_equal(back.px, views.px, equal_nan=True)
+    assert back.time_s is not None and views.time_s is not None
     assert np.array_equal(back.time_s, views.time_s, equal_nan=True)
     assert (back.names, back.sizes, back.board, back.still) == (views.names, views.sizes, views.board, True)
     assert [p.name for p in tmp_path.iterdir()] == ["views.npz"]

@@ -94,12 +94,12 @@ def test_a_small_board_far_away_has_two_poses_and_the_true_one_is_among_them():
                 px[v, f] = camera.project(world) + rng.normal(0, 0.25, (len(target), 2))
     views = BoardViews(target, scene.rig.names, tuple(c.size for c in scene.rig.cameras), np.arange(px.shape[1]), px)
     poses = board_poses(sight_of(views, scene.rig.cameras), target, views.usable)
-    first, second = [], []
+    firsts, seconds = [], []
     for v, f in np.argwhere(poses.known):
         R, _ = true_pose(scene, v, f)
-        first.append(degrees_apart(poses.R[v, f, 0], R))
-        second.append(degrees_apart(poses.R[v, f, 1], R))
-    first, second = np.array(first), np.array(second)
+        firsts.append(degrees_apart(poses.R[v, f, 0], R))
+        seconds.append(degrees_apart(poses.R[v, f, 1], R))
+    first, second = np.array(firsts), np.array(seconds)
     wrong = (first > 10) & (second < 10)
     assert wrong.any(), "the scene is not hard enough to show anything"
     assert (np.minimum(first, second) < 10).mean() > 0.95

@@ -133,11 +133,13 @@ class TestRigidity:
     def test_true_points_have_true_distances(self):
         target = _rigs.board_points(5, 4)
         rigidity = rigidity_of(np.stack([target, target + 100]), target)
+        assert rigidity is not None
         assert rigidity.rms_mm < 1e-9 and abs(rigidity.scale) < 1e-12 and rigidity.pairs == 2 * 190
 
     def test_a_wrong_scale_shows_as_one(self):
         target = _rigs.board_points(5, 4)
         rigidity = rigidity_of(1.02 * target[None], target)
+        assert rigidity is not None
         assert rigidity.scale == pytest.approx(0.02) and rigidity.relative == pytest.approx(0.02)
 
     def test_points_that_one_camera_saw_have_no_distances(self, scene):
@@ -151,4 +153,5 @@ class TestRigidity:
         scene = _rigs.board_scene(62, 3, 10, sigma_px=0.0, outliers=0.0)
         views = film(scene)
         rigidity = rigidity_of(triangulated(scene.rig.cameras, views, views.seen), views.target_mm)
+        assert rigidity is not None
         assert rigidity.rms_mm < 1e-3

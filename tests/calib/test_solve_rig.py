@@ -50,6 +50,7 @@ class TestGoodRigs:
         outcome = calibrate(film(scene), scene.rig)
         assert outcome.verdict == "good", str(outcome)
         assert center_errors(outcome, scene.rig).max() < 4
+        assert outcome.spread is not None and outcome.held_out is not None and outcome.held_out.spread is not None
         assert outcome.spread.rms_px == pytest.approx(0.3 * np.sqrt(2), rel=0.1)
         assert outcome.held_out.spread.rms_px < 1.2 * outcome.spread.rms_px
         assert 0.05 < outcome.spread.rejected_share < 0.16
@@ -87,6 +88,7 @@ class TestGoodRigs:
         document = json.loads(json.dumps(outcome.document(residuals=True), allow_nan=False))
         assert document["verdict"] == outcome.verdict
         assert document["cameras"][1]["spread"]["rejected_share"] == outcome.cameras[1].spread.rejected_share
+        assert outcome.residuals is not None
         assert len(document["residuals"]["camera"]) == len(outcome.residuals.camera)
         assert len(document["board_poses"]) == len(document["frames"]) > 15
         assert document["rig"]["metadata"]["world"] == "camera:cam01"
@@ -125,6 +127,7 @@ class TestFaults:
         assert offset[name].frames == pytest.approx(1.0, abs=0.15)
         straight = calibrate(film(scene, frames_of(seed, 60)), scene.rig, Options(carry=False))
         assert straight.verdict == "bad"
+        assert outcome.spread is not None and straight.spread is not None
         assert outcome.spread.median_px < 0.5 * straight.spread.median_px
         assert center_errors(outcome, scene.rig).max() < center_errors(straight, scene.rig).max()
 
