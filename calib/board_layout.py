@@ -110,7 +110,7 @@ def as_board(layout: Layout, family: Family, given: Board, first_id: int = 0) ->
 
 
 def shortest_dictionary(family: str, given: Board, needed: int) -> str:
-    """The name for a dictionary whose first markers are the same in several: the given one, or one that is long enough."""
+    """The name for a dictionary whose first markers stand in several: the given one, or one that is long enough."""
     bits = family.partition("_")[0]
     names = [f"{bits}_{size}" for size in (50, 100, 250, 1000)] if bits[:1].isdigit() else [family]
     enough = [name for name in names if dictionary_size(name) >= needed] or [family]
