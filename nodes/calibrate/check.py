@@ -89,7 +89,9 @@ def run(
     if views is not None:
         filmed |= dict(zip(views.names, views.sizes, strict=True))
     rig, unfit = fitted(rig, filmed, fits)
-    seen = _keypoints(rig, keypoints) if keypoints is not None else None
+    seen = None
+    if keypoints is not None:
+        rig, seen = _keypoints(rig, keypoints, filmed)
     found = check(
         rig,
         boards=views,
@@ -178,11 +180,16 @@ def fitted(rig: Rig, sizes: dict[str, tuple[int, int]], fits: Sequence[str]) -> 
     return (rig.with_cameras(changed), done) if done else (rig, done)
 
 
-def _keypoints(rig: Rig, source: str) -> Keypoints:
+def _keypoints(rig: Rig, source: str, filmed: dict[str, tuple[int, int]]) -> tuple[Rig, Keypoints]:
+    """The keypoints, and the rig for the pictures that they are in."""
     from nodes.calibrate.keypoints import sightings
+    from nodes.calibrate.recorded_rig import RecordedRig
 
     seen = sightings(source)
     if seen.rig is not None:
+        if seen.calibration is not None and not filmed:
+            # The recording's config says how its pictures were made from the calibrated ones.
+            rig = RecordedRig(seen.rig, seen.calibration).fitted(rig)
         # The pixels belong to the rig of the recording: where that had other sizes, this one is not for them.
         wrong = [
             f
@@ -193,7 +200,7 @@ def _keypoints(rig: Rig, source: str) -> Keypoints:
             raise ConfigError(source, f"camera {wrong[0]}", "give --fit, or a rig for these pictures")
     own = seen.of(rig.names)
     time_s = own.time_s if np.isfinite(own.time_s).all() and (np.diff(own.time_s) > 0).all() else None
-    return Keypoints(own.px, own.confidence, time_s)
+    return rig, Keypoints(own.px, own.confidence, time_s)
 
 
 def _say(file: Path, found: Check, notes: Sequence[str]) -> None:

@@ -15,7 +15,8 @@ from calib.rig import Rig
 from capture.rundir import RunDirectory
 from capture.session import SessionReader
 from nodes.calibrate.keypoints import RUNNING, Heard, Sightings
-from nodes.calibrate.refine import refine_to_file
+from nodes.calibrate.recorded_rig import RecordedRig, rig_of_session
+from nodes.calibrate.refine import placed, refine_to_file
 from nodes.calibrate.solve import Out, check_free
 from rigpose.errors import ConfigError, ExitCode, RigposeError
 from rigpose.pose import PoseSet
@@ -73,7 +74,7 @@ def run(
             raise
     else:
         session = SessionReader(Path(source).expanduser())
-        rig = session.rig() if session.info.rig is not None else None
+        rig = rig_of_session(session)
         for pose in session.poses():
             watch.add(pose, rig)
     return watch.end(refine)
@@ -89,13 +90,14 @@ class _Watch:
         self._json = json
         self._watch: DriftWatch | None = None
         self._rig: Rig | None = None
+        self._calibration: Rig | None = None
         self._rows: deque[tuple[int, np.ndarray, np.ndarray]] = deque(maxlen=KEPT)
         self._number = 0
         self._start_ns: int | None = None
         self._said: tuple[object, ...] = ()
         self._network = ""
 
-    def add(self, pose: PoseSet, rig: Rig | None) -> None:
+    def add(self, pose: PoseSet, rig: RecordedRig | None) -> None:
         """Take a pose set; of several subjects the one that most joints were seen of."""
         seen = [subject for subject in pose.subjects if subject.points2d is not None]
         if not seen:
@@ -118,17 +120,18 @@ class _Watch:
         if self._watch.add(px, sure, self._time_s(pose)):
             self._tell(self._watch.state())
 
-    def _begin(self, pose: PoseSet, rig: Rig | None) -> bool:
-        if self._given is None and rig is None:
+    def _begin(self, pose: PoseSet, rig: RecordedRig | None) -> bool:
+        if rig is None and (self._given is None or self._source == RUNNING):
             return False  # a running rig tells its cameras once a second
         self._network = pose.model
-        rig = rig if self._given is None else self._given
-        assert rig is not None
-        missing = [name for name in pose.cameras if name not in rig.names]
+        here = placed(rig, self._given, self._source)
+        missing = [name for name in pose.cameras if name not in here.names]
         if missing:
-            what = f"has a camera {missing[0]}, the rig {', '.join(rig.names)}"
+            what = f"has a camera {missing[0]}, the rig {', '.join(here.names)}"
             raise ConfigError(self._source, what, "name them alike")
-        self._rig = rig.select(pose.cameras)
+        self._rig = here.select(pose.cameras)
+        # A new file keeps the lenses as they were calibrated.
+        self._calibration = self._given if self._given is not None or rig is None else rig.calibration
         if len(self._rig) < 2:
             raise ConfigError(
                 self._source, "has one camera, and nothing that it could be held against", "use two or more"
@@ -192,7 +195,7 @@ class _Watch:
         px, sure = (np.stack(column).swapaxes(0, 1) for column in zip(*rows, strict=True))
         source = f"{self._source} since frame {since}"
         seen = Sightings(self._rig.names, px, sure, None, source, self._network, np.full(px.shape[1], np.nan))
-        refine_to_file(seen, self._rig, None, out)
+        refine_to_file(seen, self._rig, self._calibration, out)
 
 
 def _plain(value: object) -> object:

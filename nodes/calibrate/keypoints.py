@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +16,18 @@ from calib.rig import Rig
 from capture.rundir import RunDirectory
 from capture.session import SessionReader
 from capture.wire import META, POSES, PoseSubscriber
+from nodes.calibrate.recorded_rig import RecordedRig, rig_of_run, rig_of_session
 from nodes.meta import info_of
 from rigpose import codec
 from rigpose.errors import ConfigError, ProtocolError, RigposeError
 from rigpose.pose import PoseSet, from_message
 
+log = logging.getLogger(__name__)
+
 RUNNING = "running"
 """The word for the rig that runs now."""
+FIRST_WAIT_S = 90.0
+"""How long a rig may take to its first pose: as long as its nodes may take to be ready, and some more."""
 MOST_SETS = 20_000
 _MAX_BYTES = 2 * 1024**3
 
@@ -34,6 +41,7 @@ class Sightings:
         px: (V, T, J, 2) raw px; NaN = not seen. Every subject of a set is a row of T of its own.
         confidence: (V, T, J) 0..1.
         rig: The cameras that belong to these pixels; ``None`` where the source does not say.
+        calibration: The same as they were calibrated, for pictures that may be of another size; ``None`` as above.
         source: Where they are from.
         network: What made them.
         time_s: (T,) when; NaN = not known.
@@ -46,6 +54,7 @@ class Sightings:
     source: str
     network: str
     time_s: np.ndarray
+    calibration: Rig | None = None
 
     def of(self, names: tuple[str, ...]) -> Sightings:
         """The same with cameras in this order; one that is not there saw nothing.
@@ -64,7 +73,7 @@ class Sightings:
         for v, name in enumerate(names):
             if name in self.cameras:
                 px[v], confidence[v] = self.px[self.cameras.index(name)], self.confidence[self.cameras.index(name)]
-        return Sightings(names, px, confidence, self.rig, self.source, self.network, self.time_s)
+        return replace(self, cameras=names, px=px, confidence=confidence)
 
 
 def sightings(source: str | Path, *, seconds: float = 20.0, run_dir: Path | None = None) -> Sightings:
@@ -86,11 +95,10 @@ def sightings(source: str | Path, *, seconds: float = 20.0, run_dir: Path | None
     if path.suffix.lower() == ".npz":
         return _from_file(path)
     session = SessionReader(path)
-    rig = session.rig() if session.info.rig is not None else None
-    return collect(session.poses(), str(path), rig)
+    return collect(session.poses(), str(path), rig_of_session(session))
 
 
-def collect(poses: Iterable[PoseSet], source: str, rig: Rig | None) -> Sightings:
+def collect(poses: Iterable[PoseSet], source: str, rig: RecordedRig | None) -> Sightings:
     """The 2D keypoints in pose sets.
 
     Raises:
@@ -118,7 +126,10 @@ def collect(poses: Iterable[PoseSet], source: str, rig: Rig | None) -> Sightings
             source, "holds no 2D keypoints", "record with engine.send_points2d: true while a subject is seen"
         )
     px, confidence, times = (np.stack(column) for column in zip(*rows, strict=True))
-    return Sightings(cameras, px.swapaxes(0, 1), confidence.swapaxes(0, 1), rig, source, network, times)
+    pictures, calibration = (None, None) if rig is None else (rig.pictures, rig.calibration)
+    return Sightings(
+        cameras, px.swapaxes(0, 1), confidence.swapaxes(0, 1), pictures, source, network, times, calibration
+    )
 
 
 def _when(pose: PoseSet) -> float:
@@ -158,11 +169,14 @@ class Heard:
         run: Where the sockets are.
 
     Attributes:
-        rig: What the engine says its cameras are, once it was heard.
+        rig: Its cameras, for the pictures that come; ``None`` until the engine told it after a pose. What it tells
+            before it has seen a picture are the rig file's cameras, which may be for pictures of another size.
     """
 
     def __init__(self, run: RunDirectory) -> None:
-        self.rig: Rig | None = None
+        self.rig: RecordedRig | None = None
+        self._run = run
+        self._posed = False
         self._socket = PoseSubscriber(run.endpoint("poses"), (POSES, META), hwm=1000)
 
     def __enter__(self) -> Heard:
@@ -172,25 +186,55 @@ class Heard:
         self._socket.close()
 
     def poses(self, seconds: float | None) -> Iterator[PoseSet | None]:
-        """Each pose set for so long; ``None`` about ten times a second while none comes."""
-        end = None if seconds is None else time.monotonic() + seconds
+        """Each pose set until the rig ends, or for so long from the first one; ``None`` where none comes for 0.1 s.
+
+        Raises:
+            RigposeError: None came for a long time: a rig needs some seconds to start, more on a busy machine.
+        """
+        patient = time.monotonic() + FIRST_WAIT_S
+        end: float | None = None
         while end is None or time.monotonic() < end:
             received = self._socket.receive(0.1)
             if received is None:
+                if not self._run.is_running:
+                    return
+                if not self._posed and time.monotonic() > patient:
+                    raise RigposeError(
+                        self._run.path, "the rig runs, but its engine says nothing", "see: rigpose status"
+                    )
                 yield None
                 continue
             try:
                 message = codec.unpack(received[1])
                 codec.check_header(message)
                 if received[0] == META:
-                    self.rig = rig_from_document(info_of(message)["rig"] or {}, "the engine's meta message")
-                else:
-                    yield from_message(message)
+                    self._tell(message)
+                    continue
+                pose = from_message(message)
             except ProtocolError:
                 continue
+            if not self._posed:
+                self._posed = True
+                end = None if seconds is None else time.monotonic() + seconds
+            yield pose
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        if self._posed:
+            pictures = rig_from_document(info_of(message)["rig"] or {}, "the engine's meta message")
+            if self.rig is None or pictures.calibration_id != self.rig.pictures.calibration_id:
+                self.rig = rig_of_run(self._run, pictures, str(message.get("calibration_id")))
+
+    def wait_for_rig(self) -> None:
+        """Hear on until the engine told its cameras, which it does once a second, or the rig ends."""
+        for _ in self.poses(None):
+            if self.rig is not None:
+                return
 
 
 def _heard(run: RunDirectory, seconds: float) -> Sightings:
     with Heard(run) as heard:
         poses = [pose for pose in heard.poses(seconds) if pose is not None]
+        if poses and heard.rig is None:
+            heard.wait_for_rig()
+        log.info("heard %d poses in %.0f s", len(poses), seconds)
         return collect(poses, f"the rig that runs in {run.path}", heard.rig)

@@ -16,6 +16,7 @@ from calib.outcome import Outcome
 from calib.refine import Confirmation, Refined, confirm, confirmed, refine
 from calib.rig import Rig, write_rig
 from nodes.calibrate.keypoints import Sightings, sightings
+from nodes.calibrate.recorded_rig import RecordedRig
 from nodes.calibrate.report import Context
 from nodes.calibrate.solve import Out, check_free, command_line, draw
 from rigpose.errors import ConfigError, ExitCode
@@ -53,8 +54,14 @@ def run(
     check_free(out.to)
     seen = sightings(source, seconds=seconds, run_dir=run_dir)
     given = None if rig_file is None else read_any(rig_file, None, units).rig
+    before = _rig_of(seen, given)
     return refine_to_file(
-        seen, _rig_of(seen, given), given, out, confirm_with=confirm_with, min_confidence=min_confidence
+        seen,
+        before,
+        seen.calibration if given is None else given,
+        out,
+        confirm_with=confirm_with,
+        min_confidence=min_confidence,
     )
 
 
@@ -109,22 +116,36 @@ def refine_to_file(
 
 def _rig_of(seen: Sightings, given: Rig | None) -> Rig:
     """The old rig, for the pictures that the keypoints are in."""
-    if seen.rig is not None:
-        if given is not None and set(given.names) != set(seen.rig.names):
-            raise ConfigError(
-                seen.source,
-                f"has cameras {', '.join(seen.rig.names)}, --rig {', '.join(given.names)}",
-                "name them alike",
-            )
-        if given is None:
-            return seen.rig
-        # The pictures' own sizes and lenses, where the rig file's cameras stand.
-        return seen.rig.with_cameras(
-            replace(camera, rvec=given[camera.name].rvec, t=given[camera.name].t) for camera in seen.rig.cameras
-        )
-    if given is None:
+    known = None if seen.rig is None else RecordedRig(seen.rig, seen.calibration or seen.rig)
+    if known is None and given is None:
         raise ConfigError(seen.source, "does not say which rig its keypoints belong to", "give --rig FILE")
-    return given
+    if known is not None and given is not None and set(given.names) != set(known.pictures.names):
+        raise ConfigError(seen.source, _other_names(known.pictures, given), "name them alike")
+    return placed(known, given, seen.source)
+
+
+def _other_names(recorded: Rig, given: Rig) -> str:
+    return f"has cameras {', '.join(recorded.names)}, --rig {', '.join(given.names)}"
+
+
+def placed(known: RecordedRig | None, given: Rig | None, source: str) -> Rig:
+    """A recording's cameras, with their pictures' sizes and lenses, where another rig file has them stand.
+
+    Args:
+        known: What the recording says; one of both is there.
+        given: The other rig file.
+        source: Names the recording in errors.
+    """
+    if known is None or given is None:
+        rig = given if known is None else known.pictures
+        assert rig is not None
+        return rig
+    pictures = known.pictures
+    if not set(pictures.names) <= set(given.names):
+        raise ConfigError(source, _other_names(pictures, given), "name them alike")
+    return pictures.with_cameras(
+        replace(camera, rvec=given[camera.name].rvec, t=given[camera.name].t) for camera in pictures.cameras
+    )
 
 
 def _as_in(given: Rig | None, refined: Rig, seen: Sightings) -> Rig:
