@@ -135,8 +135,10 @@ def _still(rig: Rig, px: np.ndarray) -> np.ndarray:
     Raises:
         ConfigError: It moves.
     """
-    with np.errstate(all="ignore"):
-        middle = np.nanmedian(px, axis=1) if px.shape[1] > 1 else px[:, 0]
+    middle = np.full_like(px[:, 0], np.nan)
+    seen = np.isfinite(px).any(axis=1)
+    # A point that a camera never saw has no median, and numpy warns of it.
+    middle[seen] = np.nanmedian(np.moveaxis(px, 1, -1)[seen], axis=-1)
     if px.shape[1] > 1:
         for v, camera in enumerate(rig.cameras):
             away = np.linalg.norm(px[v] - middle[v], axis=-1)
