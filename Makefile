@@ -40,7 +40,11 @@ demo: env-demo ## start the demonstration for SECONDS=20 seconds
 	@$(BIN)/rigpose demo --seconds $(SECONDS)
 
 test: env-test lint ## run every check and every test that needs no GPU and no camera (STRICT=1: a skip fails)
-	@$(BIN)/python -m pytest -m "$(EVERYTHING)" --cov --cov-report=term:skip-covered $(ARGS)
+# What only computes shares the cores; what starts processes or a browser has them for itself. Code 5: nothing chosen.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(EVERYTHING) and not process and not gui" --cov --cov-report= $(ARGS) \
+		|| [ $$? -eq 5 ]
+	@$(BIN)/python -m pytest -m "$(EVERYTHING) and (process or gui)" --cov --cov-append --cov-report=term:skip-covered $(ARGS) \
+		|| [ $$? -eq 5 ]
 
 quick: env-quick ## run the tests that start no process and take less than a minute
 	@$(BIN)/python -m pytest -q -m "$(QUICK)" $(ARGS)
