@@ -21,6 +21,7 @@ from calib.findings import NOISY, before_solving, of_rig, verdict_of
 from calib.held_out import Trial, judge_held_out
 from calib.initial import Start, link_between, mirrored_links, start, start_from
 from calib.intrinsics import Intrinsics, Model, everything_of, is_lens, solve_intrinsics
+from calib.lens_doubt import with_lens_doubt
 from calib.observations import BoardViews, choose
 from calib.outcome import Outcome
 from calib.quality import Finding
@@ -154,12 +155,12 @@ def _solved(
     trial = judge_held_out(views, sight, solution, held) if options.held_out else None
     lap("held out")
     free, joint = held, False
-    wanted = _wanted(lenses, solution, poses, options)
-    if wanted:
-        solution, trial, sight, free, joint = _joint(views, solution, trial, sight, wanted, options)
+    if _wanted(lenses, solution, poses, options):
+        solution, trial, sight, free, joint = _joint(views, solution, trial, sight, lenses, options)
         if joint:
             poses = board_poses(sight, views.target_mm, views.usable)
         lap("joint")
+    solution = with_lens_doubt(views, solution, lenses.found, free, None if before is None else before[0].views)
     rough = np.where(np.isfinite(solution.poses), solution.poses, rough)
     motion = motion_of(views, everything, solution.cameras, rough) if before is None else before[1]
     suspicions = suspicions_of(views, sight, poses.kept, solution.cameras, rough, motion)
@@ -293,41 +294,66 @@ def _doubt(views: BoardViews, camera: Camera) -> LensDoubt | None:
     return LensDoubt(camera.name, four(given), four(seen), four(deviation), gain)
 
 
-def _wanted(lenses: Lenses, solution: Solution, poses: BoardPoses, options: Options) -> tuple[tuple[Free, ...], ...]:
-    """What of the lenses might be freed with the rig: all of each model, or only what its own views carried."""
-    if options.intrinsics == "hold" or all(one is None for one in lenses.found):
-        return ()
+def _wanted(lenses: Lenses, solution: Solution, poses: BoardPoses, options: Options) -> bool:
+    """Whether lenses that were found may be freed with the rig."""
+    if options.intrinsics == "hold" or all(one is None or one.solution is None for one in lenses.found):
+        return False
     own = float(np.nanmedian(poses.noise_px()))
-    if options.intrinsics == "auto" and solution.sigma_px > NOISY * max(own, 0.05):
-        return ()
-    held = Free()
-    whole = tuple(held if one is None or one.solution is None else everything_of(one.model) for one in lenses.found)
-    carried = tuple(
-        held if one is None or one.solution is None else replace(one.free, extrinsics=True) for one in lenses.found
-    )
-    return (whole, carried) if whole != carried else (whole,)
+    return options.intrinsics == "joint" or solution.sigma_px <= NOISY * max(own, 0.05)
 
 
 def _joint(
-    views: BoardViews,
-    solution: Solution,
-    trial: Trial | None,
-    sight: Sight,
-    candidates: tuple[tuple[Free, ...], ...],
-    options: Options,
+    views: BoardViews, solution: Solution, trial: Trial | None, sight: Sight, lenses: Lenses, options: Options
 ) -> tuple[Solution, Trial | None, Sight, tuple[Free, ...], bool]:
-    """The solution with the lenses freed, where moments that it did not see do not speak against it."""
-    for free in candidates:
-        freed = solve(views, solution.cameras, solution.poses, free, solution.used, alone=True, rounds=2)
-        seen_px = [views.px[v][used] for v, used in enumerate(freed.used)]
-        if not all(is_lens(camera, px) for camera, px in zip(freed.cameras, seen_px, strict=True)):
+    """The solution with the lenses freed, where moments that it did not see do not speak against it.
+
+    First all of each model is freed, then only what the views of each camera carried by themselves.
+    """
+    held = tuple(Free() for _ in lenses.cameras)
+    rungs = [_rungs(lens) for lens in lenses.found]
+    tried: list[tuple[Free, ...]] = []
+    for first in (0, 1):
+        free, freed = _without_folds(views, solution, [steps[min(first, len(steps) - 1) :] for steps in rungs])
+        if freed is None or free in tried:
             continue
+        tried.append(free)
         new_sight = sight_of(views, freed.cameras)
         new_trial = judge_held_out(views, new_sight, freed, free) if options.held_out else None
-        forced = options.intrinsics == "joint" and free is candidates[-1]
-        if forced or _better(new_trial, trial, solution.used & freed.used):
+        forced = options.intrinsics == "joint" and first == 1
+        # The lenses of the one as of the other were found from all moments, those held out among them: lenses that are
+        # found anew without a block would be held against such as had seen it.
+        alike = judge_held_out(views, new_sight, freed, held) if options.held_out else None
+        if forced or _better(alike, trial, solution.used & freed.used):
             return freed, new_trial, new_sight, free, True
-    return solution, trial, sight, tuple(Free() for _ in solution.cameras), False
+    return solution, trial, sight, held, False
+
+
+def _rungs(lens: Intrinsics | None) -> tuple[Free, ...]:
+    """What may be freed of a camera with the rig, the most first, nothing last."""
+    if lens is None or lens.solution is None:
+        return (Free(),)
+    return (everything_of(lens.model), replace(lens.free, extrinsics=True), Free())
+
+
+def _without_folds(
+    views: BoardViews, solution: Solution, rungs: Sequence[Sequence[Free]]
+) -> tuple[tuple[Free, ...], Solution | None]:
+    """The solution with as much freed as leaves every lens one: what bends too far is freed less, or held."""
+    at = [0] * len(rungs)
+    while True:
+        free = tuple(steps[index] for steps, index in zip(rungs, at, strict=True))
+        if all(one == Free() for one in free):
+            return free, None
+        freed = solve(views, solution.cameras, solution.poses, free, solution.used, alone=True, rounds=2)
+        folded = [
+            v
+            for v, camera in enumerate(freed.cameras)
+            if at[v] + 1 < len(rungs[v]) and not is_lens(camera, views.px[v][freed.used[v]])
+        ]
+        if not folded:
+            return free, freed
+        for v in folded:
+            at[v] += 1
 
 
 def _better(new: Trial | None, old: Trial | None, used: np.ndarray) -> bool:

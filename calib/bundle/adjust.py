@@ -52,7 +52,7 @@ def adjust_boards(
             loss; a robust one counts in them. ``None`` = one for all, found from the residuals.
         loss: See `calib.bundle.loss`.
         threshold: In sigmas, from which on a residual counts less.
-        max_iterations: Steps, over all.
+        max_iterations: Steps, over all; 0 = nothing moves, and the covariance is that of where everything stands.
         tolerance: Ends where a step gains less than this share of the cost.
 
     Raises:
@@ -189,7 +189,7 @@ class _Run:
                 blocks,
                 self.gauge(state),
                 tolerance=tolerance,
-                max_iterations=max(max_iterations - used, 1),
+                max_iterations=max(max_iterations - used, min(max_iterations, 1)),
             )
             used += ended.iterations
             state, blocks = ended.state, ended.blocks
