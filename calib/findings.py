@@ -118,8 +118,9 @@ def _outside(views: BoardViews) -> Iterator[Finding]:
 def of_rig(solved: Solved) -> Iterator[Finding]:
     """What a solved rig shows."""
     yield from _rivals(solved)
-    yield from _suspicions(solved)
+    # Of what single views say by themselves no camera's place is to blame.
     yield from of_lenses(solved)
+    yield from _suspicions(solved)
     yield from _residuals(solved)
     yield from _sureness(solved)
     yield from _links(solved)

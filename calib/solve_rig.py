@@ -10,7 +10,6 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Literal
 
-import cv2
 import numpy as np
 from pydantic import Field
 
@@ -18,6 +17,7 @@ from calib.bundle import Free
 from calib.camera import Camera
 from calib.covisibility import Covisibility, covisibility
 from calib.findings import NOISY, before_solving, of_rig, verdict_of
+from calib.given_lens import doubts_of
 from calib.held_out import Trial, judge_held_out
 from calib.initial import Start, link_between, mirrored_links, start, start_from
 from calib.intrinsics import Intrinsics, Model, everything_of, is_lens, solve_intrinsics
@@ -30,18 +30,13 @@ from calib.rig import Rig
 from calib.sight import BoardPoses, Sight, board_poses, sight_of
 from calib.solution import Solution, solve
 from calib.solved import LensDoubt, Lenses, Rival, Solved
-from calib.suspicions import carried_views, motion_of, suspicions_of
+from calib.suspicions import Suspicions, carried_views, motion_of, suspicions_of
 from rigpose.config import Config
 from rigpose.errors import ConfigError
 
-_GAIN = 0.4
-"""Share of its views' squared residuals (a quarter of their rms) that a better lens must take away to be believed."""
-_LENS_SURE = 5.0
 _MIRRORINGS = 3
 _ELSEWHERE_DEG = 5.0
 """A solution that differs by less is the same one, not quite at its end; mirrored ones differ by twice the tilt."""
-_LENS_OFF = 0.03
-"""Of the focal length or the picture's width: less than what a given lens may be off by when the focus was touched."""
 
 
 class Options(Config):
@@ -163,9 +158,9 @@ def _solved(
     solution = with_lens_doubt(views, solution, lenses.found, free, None if before is None else before[0].views)
     rough = np.where(np.isfinite(solution.poses), solution.poses, rough)
     motion = motion_of(views, everything, solution.cameras, rough) if before is None else before[1]
-    suspicions = suspicions_of(views, sight, poses.kept, solution.cameras, rough, motion)
     # What single views say of a lens does not change with the time they are carried to.
-    doubts = _doubts(views, lenses) if before is None else before[0].doubts
+    doubts = doubts_of(views, lenses) if before is None else before[0].doubts
+    suspicions = _suspicions(views, sight, poses, solution, rough, motion, doubts)
     lap("judge")
     solved = Solved(views, lenses, sight, poses, graph, solution, free, joint, trial, suspicions, rivals, doubts)
     return solved, motion
@@ -248,50 +243,32 @@ def _bounded(solution: Solution, sigma_px: float) -> float:
     return float(np.minimum(squares[~np.isnan(squares)], 30.0).sum())
 
 
-def _doubts(views: BoardViews, lenses: Lenses) -> tuple[LensDoubt, ...]:
-    given = [camera for camera, lens in zip(lenses.cameras, lenses.found, strict=True) if lens is None]
-    found = (_doubt(views.of([camera.name]), camera) for camera in given)
-    return tuple(doubt for doubt in found if doubt is not None)
+def _suspicions(
+    views: BoardViews,
+    sight: Sight,
+    poses: BoardPoses,
+    solution: Solution,
+    rough: np.ndarray,
+    motion: tuple[np.ndarray, str],
+    doubts: Sequence[LensDoubt],
+) -> Suspicions:
+    """What else would explain the residuals, with the lenses that the views want where those given do not fit them.
 
-
-def _doubt(views: BoardViews, camera: Camera) -> LensDoubt | None:
-    """Whether the views of one camera want another focal length and centre than were given; ``None`` = they do not."""
-    chosen = views.select(choose(views, 40))
-    if chosen.usable.sum() < 6:
-        return None
-    sight = sight_of(chosen, [camera])
-    poses = board_poses(sight, chosen.target_mm, chosen.usable)
-    if poses.known.sum() < 6:
-        return None
-    start_poses = np.full((len(chosen.frames), 6), np.nan)
-    for f in np.flatnonzero(poses.known[0]):
-        start_poses[f, :3] = cv2.Rodrigues(poses.R[0, f, 0])[0].ravel()
-        start_poses[f, 3:] = poses.t[0, f, 0]
-    alone = replace(camera, rvec=np.zeros(3), t=np.zeros(3))
-    free = Free(extrinsics=False, focal="one", center=True)
-    freed = solve(
-        chosen, [alone], start_poses, free, poses.kept, alone=True, rounds=1, max_iterations=25, tolerance=1e-4
-    )
-    points = poses.kept & freed.used
-    if not points.any():
-        return None
-    before = float(poses.chi2[0, poses.known[0], 0].sum() / max(poses.kept.sum(), 1))
-    after = float((freed.residual_px[points] ** 2).sum(axis=-1).mean())
-    sure = freed.adjusted.deviation(camera.name)
-    seen = freed.cameras[0].K[[0, 1, 0, 1], [0, 1, 2, 2]]
-    given = camera.K[[0, 1, 0, 1], [0, 1, 2, 2]]
-    deviation = np.concatenate([sure.focal_px, sure.center_px])
-    off = np.abs(seen - given)
-    size = np.array([given[0], given[1], *camera.size], dtype=np.float64)
-    matters = (off > _LENS_SURE * deviation) & (off > _LENS_OFF * size)
-    gain = 1 - after / max(before, 1e-12)
-    if not matters.any() or gain < _GAIN:
-        return None
-
-    def four(values: np.ndarray) -> tuple[float, float, float, float]:
-        return float(values[0]), float(values[1]), float(values[2]), float(values[3])
-
-    return LensDoubt(camera.name, four(given), four(seen), four(deviation), gain)
+    A wrong lens leaves residuals that change as the board goes through the picture, as a step or an offset would.
+    """
+    if not doubts:
+        return suspicions_of(views, sight, poses.kept, solution.cameras, rough, motion)
+    cameras = list(solution.cameras)
+    for doubt in doubts:
+        view = views.names.index(doubt.camera)
+        K = cameras[view].K.copy()
+        K[[0, 1, 0, 1], [0, 1, 2, 2]] = doubt.seen
+        cameras[view] = replace(cameras[view], K=K)
+    sight = sight_of(views, cameras)
+    kept = board_poses(sight, views.target_mm, views.usable).kept
+    mended = solve(views, cameras, rough, tuple(Free() for _ in cameras), kept)
+    settled = np.where(np.isfinite(mended.poses), mended.poses, rough)
+    return suspicions_of(views, sight, kept, mended.cameras, settled, motion)
 
 
 def _wanted(lenses: Lenses, solution: Solution, poses: BoardPoses, options: Options) -> bool:

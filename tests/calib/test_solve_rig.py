@@ -163,6 +163,18 @@ class TestFaults:
         assert outcome.verdict == "bad"
         assert any("cam02" in r.cameras and "x and y are swapped" in r.what for r in outcome.reasons), said(outcome)
 
+    def test_a_wrong_lens_is_not_taken_for_a_camera_that_moved(self):
+        scene = _rigs.board_scene(300, 5, 50)
+        K = scene.rig["cam01"].K.copy()
+        K[0, 2], K[1, 2] = K[1, 2], K[0, 2]
+        outcome = calibrate(
+            film(scene), scene.rig.with_cameras([replace(scene.rig["cam01"], K=K), *scene.rig.cameras[1:]])
+        )
+        assert outcome.verdict == "bad"
+        assert "x and y are swapped" in outcome.reasons[0].what
+        # Its residuals change with the board's place in the picture, as those of a camera that moved would.
+        assert "moved" not in said(outcome)
+
     def test_a_lens_of_another_zoom_is_named(self):
         scene = _rigs.board_scene(46, 3, 40)
         camera = scene.rig.cameras[1]
