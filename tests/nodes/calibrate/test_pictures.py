@@ -235,7 +235,7 @@ class TestMoments:
             ("camera,frame\na,0", "has the columns camera, frame"),
             ("camera,sync_index\na,zero", "line 2: 'zero' is no number"),
             ("camera,sync_index,frame\na,0,0\n", "has no row for camera b"),
-            ("camera,sync_index,frame\na,0,0\na,1,99\nb,0,0", "frame 99 of camera a, which has 2"),
+            ("camera,sync_index,frame\na,0,0\na,1,1\na,2,99\nb,0,0", "frame 99 of camera a, which has 2"),
             ("camera,sync_index\n", "has no rows"),
         ],
     )
