@@ -13,16 +13,19 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from engine.models.algebraic import Algebraic
+from rigpose.config import validate
 from rigpose.errors import ConfigError, MissingError
 from rigpose.program import run as run_program
 from rigpose.skeleton import Skeleton
 from training.checkpoint import Checkpoint, read_checkpoint
+from training.config import TrainingConfig
 
 OPSET = 18
 MAX_BYTES = 6_000_000
@@ -190,6 +193,17 @@ def _rename(graph: Any, before: str, after: str) -> None:
                     names[index] = after
 
 
+def at_size(checkpoint: Checkpoint, size: int) -> Checkpoint:
+    """The same run for pictures of another size: its layers are convolutions, which do not know it.
+
+    Raises:
+        ConfigError: The size is none that the backbone takes.
+    """
+    document = checkpoint.config.model_dump(mode="json")
+    document["stages"][-1]["size"] = size
+    return replace(checkpoint, config=validate(document, TrainingConfig, f"--size {size}"))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -199,11 +213,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint.pt of a run")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .onnx file")
+    parser.add_argument("--size", type=int, metavar="PX", help="side of the input, by default that of the last stage")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name in ("onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
     checkpoint = read_checkpoint(options.checkpoint)
+    if options.size is not None:
+        checkpoint = at_size(checkpoint, options.size)
     data = export(checkpoint).SerializeToString(deterministic=True)
     partial = options.output.with_name(options.output.name + ".part")
     partial.write_bytes(data)

@@ -114,6 +114,17 @@ def test_the_file_tells_nothing_of_this_machine(exported: tuple[Checkpoint, Path
     assert b".py" not in data
 
 
+def test_a_network_may_take_pictures_of_another_size_than_it_was_trained_on(
+    exported: tuple[Checkpoint, Path], tmp_path: Path
+) -> None:
+    checkpoint = exported[0]
+    file = tmp_path / "large.onnx"
+    file.write_bytes(export.export(export.at_size(checkpoint, 2 * tiny.SIZE)).SerializeToString())
+    assert find_model(str(file)).document.input.size == (2 * tiny.SIZE, 2 * tiny.SIZE)
+    with pytest.raises(ConfigError, match="--size 100"):
+        export.at_size(checkpoint, 100)
+
+
 class TestWarmStart:
     def test_restores_every_weight(self, exported: tuple[Checkpoint, Path]) -> None:
         checkpoint, file = exported
