@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,12 +75,14 @@ class Rig:
 
 
 @pytest.fixture
-def rig(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def rig(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     monkeypatch.setattr(intake, "SILENCE_LEAST_S", 0.2)
     monkeypatch.setattr(intake, "SILENCE_LOSSLESS_S", 0.2)
-    result = Rig(tmp_path / "run", getattr(request, "param", "live"))
-    yield result
-    result.close()
+    # A folder of its own with a short name: sockets' paths have a limit, and parallel tests lie deeper.
+    with tempfile.TemporaryDirectory(prefix="rigpose-") as folder:
+        result = Rig(Path(folder) / "run", getattr(request, "param", "live"))
+        yield result
+        result.close()
 
 
 def both(heard: list[str]) -> bool:
