@@ -1,7 +1,7 @@
 """Memory that a step frees and the next one needs again stays with the process.
 
-Where glibc gives large blocks back to the system at once, every step faults them in again: half of a training step's
-time on a CPU.
+Where glibc gives large blocks back to the system at once, every step faults them in again, which on a CPU is a large
+part of a training step's time.
 """
 
 from __future__ import annotations
