@@ -110,7 +110,7 @@ def check(
         keypoints: Of a subject filmed by it.
         sizes: (width, height) of each camera's pictures in px.
         counts: Frames of each camera's recording.
-        timings: Offsets that were estimated already (`calib.timing.offsets` on the pictures).
+        timings: Offsets that were estimated already (`calib.timing_motion.offsets` on the pictures).
         floor: Whether the world's plane z = 0 is the floor; ``None`` = as the metadata say.
     """
     findings = list(judge(rig).findings)

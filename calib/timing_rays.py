@@ -1,8 +1,8 @@
 """How far apart in time cameras run, where the rig is known: rays to one moving point meet only at one moment.
 
 For a pair of cameras the distance of each point from its epipolar line (Sampson's, in px) is looked at for every
-shift of one against the other. That is far sharper than likeness of motion (`calib.timing`), and as there,
-blocks of the recording drawn with replacement say how sure it is.
+shift of one against the other. That is far sharper than likeness of motion (`calib.timing_motion`), and as there,
+blocks of the recording drawn with replacement say how sure it is (`calib.timing_pairs`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from jaxtyping import Float
 
 from calib.camera import Camera
 from calib.rig import Rig
-from calib.timing import (
+from calib.timing import Timing
+from calib.timing_pairs import (
     AGREE,
     MAX_OFFSET_S,
     MIN_BLOCKS,
     PairCurves,
-    Timing,
     block_length,
     draws,
     effective_blocks,

@@ -17,7 +17,8 @@ from calib.fit import fit_camera
 from calib.observations import BoardViews, load_views
 from calib.quality import Finding, Verdict
 from calib.rig import Rig
-from calib.timing import Timing, offsets
+from calib.timing import Timing
+from calib.timing_motion import offsets
 from nodes.calibrate.solve import FITS, named_cameras, per_camera
 from rigpose.errors import ConfigError, ExitCode
 

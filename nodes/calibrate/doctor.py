@@ -14,7 +14,8 @@ import numpy as np
 from calib.board_doctor import Diagnosis, confirm, diagnose
 from calib.boards import Board, read_board
 from calib.quality import Finding, Level
-from calib.timing import Timing, frame_counts, offsets
+from calib.timing import Timing, frame_counts
+from calib.timing_motion import offsets
 from nodes.calibrate import film_motion
 from nodes.calibrate.detecting import detect_film
 from nodes.calibrate.pictures import Film, find_film, sample

@@ -13,7 +13,8 @@ from calib.convert import read_any
 from calib.motion import point_motion
 from calib.quality import verdict_of
 from calib.rig import Rig
-from calib.timing import Timing, frame_counts, offsets
+from calib.timing import Timing, frame_counts
+from calib.timing_motion import offsets
 from calib.timing_rays import ray_offsets
 from nodes.calibrate.film_motion import LONGEST, signals
 from nodes.calibrate.pictures import Film, find_film
