@@ -14,12 +14,16 @@ import numpy as np
 from jaxtyping import Float
 
 from calib.bundle import Free
-from calib.evidence import Correction, Evidence, evidence, matters, moved_findings, picture_scale
+from calib.correction import Correction
+from calib.evidence import Evidence, evidence
+from calib.evidence_findings import matters, moved_findings, picture_scale
 from calib.initial import start
+from calib.medians import robust_deviation
 from calib.mirrored import mirrored_findings
 from calib.observations import BoardViews
 from calib.quality import Finding, Level
 from calib.rig import Rig
+from calib.rotation import angle_deg
 from calib.sight import BoardPoses, board_poses, sight_of
 from calib.solution import solve
 from calib.triangulate import triangulate
@@ -112,7 +116,7 @@ def _pair(rig: Rig, views: BoardViews) -> Correction | None:
     # Both in the frame of the first camera.
     R, t = second.R @ first.R.T, second.t - second.R @ first.R.T @ first.t
     R_seen, t_seen = b.R @ a.R.T, b.t - b.R @ a.R.T @ a.t
-    turned = float(np.degrees(np.linalg.norm(cv2.Rodrigues(R_seen @ R.T)[0])))
+    turned = float(angle_deg(R_seen, R))
     moved = float(np.linalg.norm(R.T @ t - R_seen.T @ t_seen))
     deviation = solution.adjusted.deviation(second.name)
     world = np.full((len(solution.poses), len(views.target_mm), 3), np.nan)
@@ -158,9 +162,8 @@ def board_scale(
         ratios.append(float(np.median(seen[long] / true[long])))
     if len(ratios) < 3:
         return None, None
-    middle = float(np.median(ratios))
-    spread = 1.4826 * float(np.median(np.abs(np.array(ratios) - middle)))
-    return middle, 1.25 * spread / float(np.sqrt(len(ratios)))
+    spread = float(robust_deviation(np.array(ratios)))
+    return float(np.median(ratios)), 1.25 * spread / float(np.sqrt(len(ratios)))
 
 
 def _scale(ratio: float, deviation: float) -> Iterator[Finding]:

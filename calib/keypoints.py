@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from calib.bundle.loss import MEDIAN_TO_SIGMA
+from calib.medians import median_known
 from calib.rig import Rig
 from calib.robust import triangulate_robust
 from calib.triangulate import residuals, triangulate
@@ -63,8 +64,7 @@ def lengths(rig: Rig, px: np.ndarray) -> np.ndarray:
 
 def median(lengths: Sequence[np.ndarray]) -> float:
     """Of all that is finite; NaN where nothing is."""
-    values = np.concatenate([one[np.isfinite(one)] for one in lengths])
-    return float(np.median(values)) if values.size else float("nan")
+    return median_known(np.concatenate([one.ravel() for one in lengths]))
 
 
 def measured(rig: Rig, px: np.ndarray) -> Residuals:

@@ -16,6 +16,7 @@ from scipy.optimize import least_squares
 
 from calib.board_evidence import board_scale
 from calib.camera import Camera
+from calib.medians import robust_deviation
 from calib.quality import FLOOR
 from calib.rig import Rig
 from calib.triangulate import triangulate
@@ -157,7 +158,7 @@ def _ratio(rig: Rig, px: np.ndarray, points: np.ndarray, target_mm: np.ndarray) 
     long = np.triu(true >= 0.5 * true.max(), 1)
     each = seen[long] / true[long]
     ratio = float(np.median(each))
-    deviation = 1.4826 * float(np.median(np.abs(each - ratio))) / np.sqrt(max(len(solid) / 2, 1))
+    deviation = float(robust_deviation(each)) / np.sqrt(max(len(solid) / 2, 1))
     if px.shape[1] >= 3:
         every = np.stack(
             [triangulate(px[:, f], np.isfinite(px[:, f, :, 0]).astype(float), rig.arrays()) for f in range(px.shape[1])]

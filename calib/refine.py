@@ -22,6 +22,7 @@ from calib.keypoints import Residuals, checked, count, lengths, measured, median
 from calib.quality import Finding
 from calib.rig import Rig
 from calib.robust import triangulate_robust
+from calib.rotation import angle_deg
 from calib.triangulate import residuals, triangulate
 from rigpose.errors import ConfigError
 
@@ -236,13 +237,12 @@ def _solved(rig: Rig, px: np.ndarray, sigma_px: float | None, rounds: int = _ROU
 def _moves(rig: Rig, adjusted: Adjusted) -> tuple[CameraMove, ...]:
     moves = []
     for old, new, deviation in zip(rig.cameras, adjusted.cameras, adjusted.deviations, strict=True):
-        cosine = np.clip((np.trace(new.R @ old.R.T) - 1) / 2, -1, 1)
         moves.append(
             CameraMove(
                 old.name,
                 float(np.linalg.norm(new.center_mm - old.center_mm)),
                 deviation.position_total_mm,
-                float(np.degrees(np.arccos(cosine))),
+                float(angle_deg(new.R, old.R)),
                 deviation.turn_total_deg,
             )
         )

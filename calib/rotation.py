@@ -1,4 +1,4 @@
-"""Rotation matrices as Rodrigues vectors, to the last digits.
+"""Rotation matrices as Rodrigues vectors and angles, to the last digits.
 
 ``cv2.Rodrigues`` calls every turn below 1e-5 rad none at all (0.02 px of a 2,000 px lens), and loses
 half the digits near 180 degrees.
@@ -31,3 +31,11 @@ def vector_of(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, " 3"]:
     if sine == 0:
         return np.zeros(3)
     return q[1:] / sine * (2 * np.arctan2(sine, q[0]))
+
+
+def angle_deg(a: Float[np.ndarray, "*lead 3 3"], b: Float[np.ndarray, "*lead 3 3"]) -> Float[np.ndarray, "*lead"]:
+    """The angle between rotations, in degrees; exact for small ones too, which an arc cosine is not."""
+    turn = np.asarray(a) @ np.swapaxes(b, -1, -2)
+    across = [turn[..., i, j] - turn[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))]
+    cosine = (np.trace(turn, axis1=-2, axis2=-1) - 1) / 2
+    return np.degrees(np.arctan2(np.linalg.norm(across, axis=0) / 2, cosine))

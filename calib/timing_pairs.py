@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 
+from calib.medians import robust_deviation
 from calib.timing import Kind, Offset, Timing
 
 MAX_OFFSET_S = 2.0
@@ -153,8 +154,7 @@ def _solve(n: int, reference: int, pairs: list[tuple[int, int]], shifts: np.ndar
     """Offset and deviation in steps of each camera that pairs link to the reference; shifts (P, D)."""
     if not pairs:
         return {}
-    spread = np.abs(shifts - np.median(shifts, axis=1, keepdims=True))
-    sigma = np.maximum(1.4826 * np.median(spread, axis=1), 0.02)
+    sigma = np.maximum(robust_deviation(shifts, axis=1), 0.02)
     # A deviation from few blocks is itself not sure: no pair may count for much more than the others.
     sigma = np.maximum(sigma, 0.7 * np.median(sigma))
     keep = np.ones(len(pairs), dtype=bool)

@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from calib.camera import Camera
+from calib.medians import MAD_TO_SIGMA
 from calib.rig import Rig
+from calib.sight import skew
 from calib.timing import Timing
 from calib.timing_pairs import (
     AGREE,
@@ -127,8 +129,7 @@ def _essential(a: Camera, b: Camera) -> np.ndarray | None:
     length = float(np.linalg.norm(t))
     if length < 1e-9:
         return None
-    x, y, z = t / length
-    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+    return skew(t / length) @ rotation
 
 
 def _sampson(essential: np.ndarray, xa: np.ndarray, xb: np.ndarray, focal: float) -> np.ndarray:
@@ -197,7 +198,7 @@ def _pair(
         middle = [
             np.nanmedian(np.abs(d)) if n >= 0.3 * counts.max() else np.inf for d, n in zip(away, counts, strict=True)
         ]
-    scale = max(2.0 * 1.4826 * float(min(middle)), _LEAST_SCALE_PX)
+    scale = max(2.0 * MAD_TO_SIGMA * float(min(middle)), _LEAST_SCALE_PX)
     coarse = _agreement(away, scale, length, weights)
     best = int(coarse[0].argmax())
     if best in (0, len(whole) - 1):
@@ -221,7 +222,7 @@ def _clean(distance: np.ndarray) -> np.ndarray:
     third = np.abs(np.diff(distance, n=3, axis=0))
     with np.errstate(all="ignore"):
         worst = third.max(axis=0)
-        limit = 4 * 1.4826 * np.nanmedian(third)
+        limit = 4 * MAD_TO_SIGMA * np.nanmedian(third)
     return np.asarray(worst <= max(float(limit), 1e-6)) if np.isfinite(limit) else np.zeros(worst.shape, dtype=bool)
 
 
