@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
-import cv2
 import numpy as np
 
-from calib import board_layout, marker_codes
+from calib.board_guesses import Guess, from_grids, from_markers, holds, mistakes
+from calib.board_traces import MarkerView, at_most, flipped, grid_seen, markers_seen, richest_group
 from calib.boards import Board
 from calib.detect import detect, grey
-from calib.marker_codes import Family
 
 MAX_PICTURES = 24
 """In which traces of a board are looked for."""
@@ -22,7 +20,6 @@ TRIED_PICTURES = 5
 """In so many of them, those with the most traces, descriptions are tried."""
 TELLING_SHARE = 0.4
 """Of the traces in the best picture: with fewer a picture holds only a part of the board."""
-GRID_SEARCH_PX = 800
 TRIAL_GRID_PX, TRIAL_MARKERS_PX = 800, 1600
 """Longer side of the pictures in which chessboards and boards with markers are tried."""
 CLEAR_SHARE = 0.7
@@ -133,16 +130,16 @@ def diagnose(pictures: Iterable[np.ndarray], board: Board, tell: Callable[[str],
     elif not grays:
         return _diagnosis(_try([], board, False, ""), [], [], grays)
     tell("markers")
-    seen = [_markers_seen([gray]) for gray in grays]
+    seen = [markers_seen([gray]) for gray in grays]
     views = [view for some in seen for view in some]
-    inferred = list(_inferred(views, board))
+    inferred = list(from_markers(views, board))
     sizes: list[tuple[int, int] | None] = []
     if inferred:
-        richest = _richest(views)
+        richest = richest_group(views)
         counts = [max((len(v.markers) for v in some if v.group in richest), default=0) for some in seen]
     else:
         tell("grids")
-        sizes = [_grid_seen(gray) for gray in grays]
+        sizes = [grid_seen(gray) for gray in grays]
         counts = [size[0] * size[1] if size else 0 for size in sizes]
     chosen = _telling(counts)
     few = [grays[k] for k in chosen]
@@ -159,11 +156,11 @@ def diagnose(pictures: Iterable[np.ndarray], board: Board, tell: Callable[[str],
     given = trial(board, False, "")
     trials = [given]
     tried = {(board, False)}
-    larger = _grids([size for size in sizes if size], board, contain=board.kind == "chessboard" and _fits(given))
-    guesses: tuple[Iterable[tuple[Board, bool, str]], ...] = (inferred, larger, _changes(board))
+    larger = from_grids([size for size in sizes if size], board, contain=board.kind == "chessboard" and _fits(given))
+    guesses: tuple[Iterable[Guess], ...] = (inferred, larger, mistakes(board))
     if board.kind != "chessboard":
         # Only when all that people mistake in a board with markers is wrong, it may be one without.
-        guesses = (inferred, _changes(board), larger if sizes else _grids(map(_grid_seen, few), board))
+        guesses = (inferred, mistakes(board), larger if sizes else from_grids(map(grid_seen, few), board))
     for some in guesses[: 2 if _fits(given) else 3]:
         for other, mirrored, change in some:
             if (other, mirrored) not in tried:
@@ -189,7 +186,7 @@ def confirm(pictures: Iterable[np.ndarray], known: Diagnosis) -> Diagnosis | Non
     grays = [_reduced(grey(picture), best.board) for picture in pictures]
     there = []
     for gray in grays:
-        if detect(_flipped(gray) if best.mirrored else gray, best.board) is not None:
+        if detect(flipped(gray) if best.mirrored else gray, best.board) is not None:
             there.append(gray)
             if len(there) == TRIED_PICTURES:
                 break
@@ -200,25 +197,18 @@ def confirm(pictures: Iterable[np.ndarray], known: Diagnosis) -> Diagnosis | Non
     return None if found.fits else found
 
 
-def _diagnosis(given: Trial, trials: list[Trial], seen: Sequence[_View], grays: Sequence[np.ndarray]) -> Diagnosis:
+def _diagnosis(given: Trial, trials: list[Trial], seen: Sequence[MarkerView], grays: Sequence[np.ndarray]) -> Diagnosis:
     trials = trials or [given]
     # Of equals the one with the fewest changes, which comes first.
     best = max(trials, key=lambda trial: (trial.points, trial.found))
     # A part of a chessboard is one as well, and it is found where a hand hides the rest of the whole.
-    wholes = [one for one in trials if _holds(one.board, best.board) and one.found >= max(1, WHOLE_SHARE * best.found)]
+    wholes = [one for one in trials if holds(one.board, best.board) and one.found >= max(1, WHOLE_SHARE * best.found)]
     best = max([best, *wholes], key=lambda trial: trial.board.count) if wholes else best
     # A hair's breadth more than the given one is no reason to doubt it.
-    if given.points and best.points <= 1.1 * given.points and not _holds(best.board, given.board):
+    if given.points and best.points <= 1.1 * given.points and not holds(best.board, given.board):
         best = given
     chosen = best if best.found else None
     return Diagnosis(given, chosen, tuple(trials), tuple(_words(given, chosen, seen, grays)))
-
-
-def _holds(whole: Board, part: Board) -> bool:
-    """Whether a chessboard is a part of another one."""
-    if {whole.kind, part.kind} != {"chessboard"} or whole.count <= part.count:
-        return False
-    return all(a >= b for a, b in zip(sorted(whole.grid), sorted(part.grid), strict=True))
 
 
 def _clear(trial: Trial, given: Trial) -> bool:
@@ -226,7 +216,7 @@ def _clear(trial: Trial, given: Trial) -> bool:
     return (
         trial.found >= max(min(2, trial.pictures), CLEAR_SHARE * trial.pictures)
         and trial.points >= CLEAR_SHARE * trial.board.count * trial.found
-        and (trial.points > 1.1 * given.points or _holds(trial.board, given.board))
+        and (trial.points > 1.1 * given.points or holds(trial.board, given.board))
     )
 
 
@@ -242,12 +232,7 @@ def _telling(counts: Sequence[int]) -> list[int]:
 
 def _reduced(gray: np.ndarray, board: Board) -> np.ndarray:
     """A picture small enough to be tried quickly."""
-    return _at_most(gray, TRIAL_GRID_PX if board.kind == "chessboard" else TRIAL_MARKERS_PX)
-
-
-def _at_most(gray: np.ndarray, longer_px: int) -> np.ndarray:
-    scale = longer_px / max(gray.shape)
-    return cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else gray
+    return at_most(gray, TRIAL_GRID_PX if board.kind == "chessboard" else TRIAL_MARKERS_PX)
 
 
 def _fits(trial: Trial) -> bool:
@@ -256,193 +241,12 @@ def _fits(trial: Trial) -> bool:
 
 
 def _try(grays: Sequence[np.ndarray], board: Board, mirrored: bool, change: str) -> Trial:
-    found = [detect(_flipped(gray) if mirrored else gray, board) for gray in grays]
+    found = [detect(flipped(gray) if mirrored else gray, board) for gray in grays]
     counts = [len(detection) for detection in found if detection is not None]
     return Trial(board, mirrored, change, len(counts), len(grays), sum(counts))
 
 
-def _flipped(gray: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(gray[:, ::-1])
-
-
-def _with(board: Board, **changes: Any) -> Board | None:
-    """The board with some fields changed, ``None`` where there is no such board."""
-    try:
-        return Board.model_validate({**board.model_dump(), **changes})
-    except ValueError:
-        return None
-
-
-def _changes(board: Board) -> Iterator[tuple[Board, bool, str]]:
-    """What people get wrong most often, one thing at a time and then together."""
-    if board.kind == "chessboard":
-        for more in (-1, 1):
-            other = _with(board, columns=board.columns + more, rows=board.rows + more)
-            if other is not None:
-                yield other, False, difference(board, other)
-        return
-    swap = {"columns": board.rows, "rows": board.columns}
-    options = list(product((False, True), repeat=4))
-    for inverted, mirrored, swapped, legacy in sorted(options, key=sum):
-        if (legacy and board.kind != "charuco") or not any((inverted, mirrored, swapped, legacy)):
-            continue
-        # More than two mistakes at once are left to what the markers themselves say.
-        if inverted + mirrored + swapped + legacy > 2:
-            continue
-        changes: dict[str, Any] = swap if swapped else {}
-        if inverted:
-            changes = {**changes, "inverted": not board.inverted}
-        if legacy:
-            changes = {**changes, "legacy": not board.legacy}
-        other = _with(board, **changes)
-        if other is None or (legacy and other.rows % 2 and not swapped):
-            continue
-        yield other, mirrored, difference(board, other, mirrored)
-
-
-def difference(given: Board, other: Board, mirrored: bool = False) -> str:
-    """What another description changes, in words."""
-    if given.kind != other.kind:
-        told = [f"it is a board of the kind {other.kind}, not {given.kind}"]
-        return ", ".join([*told, *(["the pictures are mirrored"] if mirrored else [])])
-    told = []
-    if (given.columns, given.rows) != (other.columns, other.rows):
-        swapped = (given.columns, given.rows) == (other.rows, other.columns)
-        counts = f"{other.columns}x{other.rows}, not {given.columns}x{given.rows}"
-        counted = " (its inner corners are counted)" if given.kind == "chessboard" else ""
-        told.append(
-            f"columns and rows are swapped ({counts})" if swapped else f"columns and rows are {counts}{counted}"
-        )
-    if given.dictionary != other.dictionary:
-        told.append(f"the dictionary is {other.dictionary}, not {given.dictionary}")
-    if given.inverted != other.inverted:
-        told.append("black and white are exchanged" if other.inverted else "black and white are not exchanged")
-    if given.legacy != other.legacy:
-        told.append("it is the legacy layout" if other.legacy else "it is not the legacy layout")
-    if given.kind == "aprilgrid" and given.layout != other.layout:
-        told.append(f"the layout is {other.layout}, not {given.layout}")
-    if given.first_id != other.first_id:
-        told.append(f"the first marker is {other.first_id}, not {given.first_id}")
-    share, true_share = given.marker_mm / given.square_mm, other.marker_mm / other.square_mm
-    if given.kind != "chessboard" and abs(share - true_share) > 0.02:
-        told.append(f"a marker is {true_share:.2f} of a square wide, not {share:.2f}")
-    if mirrored:
-        told.append("the pictures are mirrored")
-    return ", ".join(told)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    """What one picture shows of one family of markers."""
-
-    family: Family
-    inverted: bool
-    mirrored: bool
-    markers: dict[int, np.ndarray]
-
-    @property
-    def group(self) -> tuple[Family, bool, bool]:
-        """Views of one group may be of one board."""
-        return self.family, self.inverted, self.mirrored
-
-
-def _markers_seen(grays: Sequence[np.ndarray]) -> list[_View]:
-    """The markers of every dictionary in every picture, as it is, inverted and mirrored."""
-    views = []
-    for gray in grays:
-        for inverted in (False, True):
-            bright = cv2.bitwise_not(gray) if inverted else gray
-            quads = marker_codes.quads(bright)
-            for mirrored in (False, True):
-                picture, found = bright, quads
-                if mirrored:
-                    picture = _flipped(bright)
-                    found = quads[:, ::-1] * [-1, 1] + [gray.shape[1] - 1, 0]
-                for family, entries in marker_codes.read(picture, found).items():
-                    often = Counter(entry.number for entry in entries)
-                    markers = {entry.number: entry.px for entry in entries if often[entry.number] == 1}
-                    views.append(_View(family, inverted, mirrored, markers))
-    return views
-
-
-def _grouped(seen: Sequence[_View]) -> list[tuple[tuple[Family, bool, bool], list[dict[int, np.ndarray]]]]:
-    """The pictures' markers by what they may belong to; the richest first."""
-    groups: dict[tuple[Family, bool, bool], list[dict[int, np.ndarray]]] = {}
-    for view in seen:
-        groups.setdefault(view.group, []).append(view.markers)
-    return sorted(groups.items(), key=lambda group: -sum(map(len, group[1])))
-
-
-def _richest(seen: Sequence[_View]) -> set[tuple[Family, bool, bool]]:
-    return {group for group, _ in _grouped(seen)[:1]}
-
-
-def _inferred(seen: Sequence[_View], given: Board) -> Iterator[tuple[Board, bool, str]]:
-    """The boards that the markers themselves speak for, the best first."""
-    # Some quads are a marker of a wrong dictionary by chance, but few of one picture are.
-    richest = _grouped(seen)[:4]
-    layouts = []
-    for (family, inverted, mirrored), pictures in richest:
-        smallest = min((number for number in max(pictures, key=lambda found: len(found))), default=0)
-        found = [
-            (layout, first_id)
-            for first_id in dict.fromkeys((given.first_id, 0, smallest))
-            if (layout := board_layout.best_layout(pictures, first_id)) is not None
-        ]
-        if found:
-            # A board that starts at a later marker looks like the lower part of one that starts at the first.
-            layout, first_id = max(
-                found, key=lambda f: (f[0].explained, (f[0].columns, f[0].rows) == (given.columns, given.rows))
-            )
-            layouts.append((layout, family, inverted, mirrored, first_id))
-    for layout, family, inverted, mirrored, first_id in sorted(layouts, key=lambda entry: -entry[0].explained)[:3]:
-        other = board_layout.as_board(layout, family, given, first_id)
-        other = _with(other, inverted=inverted) if other is not None and inverted else other
-        if other is not None:
-            yield other, mirrored, difference(given, other, mirrored)
-
-
-def _grid_seen(gray: np.ndarray) -> tuple[int, int] | None:
-    """(columns, rows) of the largest chessboard that can be followed in a picture, as it lies there."""
-    small = _at_most(gray, GRID_SEARCH_PX)
-    flags = cv2.CALIB_CB_LARGER | cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_NORMALIZE_IMAGE
-    found, _, meta = cv2.findChessboardCornersSBWithMeta(small, (3, 3), flags)
-    if not found or meta.shape[0] * meta.shape[1] <= 9:
-        return None
-    return meta.shape[1], meta.shape[0]
-
-
-def _grids(
-    seen: Iterable[tuple[int, int] | None], given: Board, contain: bool = False
-) -> Iterator[tuple[Board, bool, str]]:
-    """Chessboards of the sizes that were seen; for a board with markers the one that it would be without them.
-
-    Args:
-        seen: In some pictures, see `_grid_seen`.
-        given: The description that is in doubt.
-        contain: Only those of which it is a part.
-    """
-    if given.kind == "aprilgrid":
-        return
-    wide = given.columns >= given.rows or given.kind != "chessboard"
-    sizes: Counter[tuple[int, int]] = Counter()
-    for size in seen:
-        if size is not None:
-            # The grid may lie in the picture either way; columns and rows are counted as in the description.
-            long, short = max(size), min(size)
-            sizes[(long, short) if wide else (short, long)] += 1
-    # Hidden corners make a grid smaller, nothing makes it larger: of equals the larger one.
-    for (columns, rows), _ in sorted(sizes.items(), key=lambda entry: (-entry[1], -entry[0][0] * entry[0][1]))[:4]:
-        if given.kind == "chessboard" and {columns, rows} == {given.columns, given.rows}:
-            continue
-        other = _with(
-            Board(kind="chessboard", columns=3, rows=4, square_mm=given.square_mm), columns=columns, rows=rows
-        )
-        if other is not None and (not contain or _holds(other, given)):
-            yield other, False, difference(given, other)
-
-
-def _words(given: Trial, best: Trial | None, seen: Sequence[_View], grays: Sequence[np.ndarray]) -> Iterator[str]:
+def _words(given: Trial, best: Trial | None, seen: Sequence[MarkerView], grays: Sequence[np.ndarray]) -> Iterator[str]:
     if not grays:
         yield "There are no pictures to look at."
         return
@@ -469,7 +273,7 @@ def _words(given: Trial, best: Trial | None, seen: Sequence[_View], grays: Seque
         yield "Measure a square and a marker with a ruler: pictures do not show lengths."
 
 
-def _why_nothing(board: Board, seen: Sequence[_View], grays: Sequence[np.ndarray]) -> Iterator[str]:
+def _why_nothing(board: Board, seen: Sequence[MarkerView], grays: Sequence[np.ndarray]) -> Iterator[str]:
     markers = Counter((view.family.dictionary, number) for view in seen for number in view.markers)
     often = sum(count for (name, _), count in markers.items() if name == board.dictionary)
     if board.kind != "chessboard" and often:

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from calib import marker_codes
 from calib.board_doctor import diagnose
 from calib.boards import Board, read_board
 from calib.pattern import draw
@@ -93,21 +92,6 @@ class TestDrawnBoards:
         document = diagnose(drawn("charuco:5x4:36:27:4X4_100", 1), read_board("charuco:4x5:36:27:4X4_100")).document()
         assert json.loads(json.dumps(document)) == document
         assert document["best"]["board"] == "charuco:5x4:36:27:4X4_100"
-
-
-class TestMarkerCodes:
-    @pytest.mark.parametrize("family", marker_codes.FAMILIES)
-    def test_markers_of_every_dictionary_are_read_with_opencvs_corners(self, family: str) -> None:
-        board = read_board(f"aprilgrid:3x2:40:0.4:{family}:plain")
-        picture = draw(board, 2.0)
-        seen = marker_codes.read(picture, marker_codes.quads(picture))
-        entries = seen[marker_codes.Family(family, 1)]
-        assert sorted(entry.number for entry in entries) == list(range(6))
-        dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, f"DICT_{family}"))
-        quads, numbers, _ = cv2.aruco.ArucoDetector(dictionary).detectMarkers(picture)
-        theirs = {int(number): np.reshape(quad, (4, 2)) for number, quad in zip(np.ravel(numbers), quads, strict=True)}
-        for entry in entries:
-            np.testing.assert_allclose(entry.px, theirs[entry.number], atol=2.5)
 
 
 Stills = Callable[[str, int], list[np.ndarray]]
