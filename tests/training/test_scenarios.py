@@ -10,8 +10,23 @@ import pytest
 from capture.virtual.scenario import RingSection, Scenario, load_scenario
 from capture.virtual.world import World
 
-PAIRS = [("mannequin_train", "unseen"), ("mannequin_train", "unseen_heavy"), ("fly_train", "fly_unseen")]
-ALL = ("mannequin_train", "unseen", "unseen_heavy", "fly_train", "fly_unseen", "demo")
+PAIRS = [
+    ("mannequin_train", "unseen"),
+    ("mannequin_train", "unseen_heavy"),
+    ("mannequin_train", "unseen_occluded"),
+    ("mannequin_occluded_train", "unseen_occluded"),
+    ("fly_train", "fly_unseen"),
+]
+ALL = (
+    "mannequin_train",
+    "mannequin_occluded_train",
+    "unseen",
+    "unseen_heavy",
+    "unseen_occluded",
+    "fly_train",
+    "fly_unseen",
+    "demo",
+)
 
 
 def scenario(root: Path, name: str) -> Scenario:
@@ -77,6 +92,24 @@ def test_the_demo_has_only_what_training_has(root: Path) -> None:
 def test_heavy_is_unseen_with_other_occluders(root: Path) -> None:
     one, heavy = (scenario(root, name).model_dump() for name in ("unseen", "unseen_heavy"))
     assert {key for key in one if one[key] != heavy[key]} == {"name", "occluders"}
+
+
+def test_occluded_is_unseen_with_other_occluders_and_another_seed(root: Path) -> None:
+    one, occluded = (scenario(root, name).model_dump() for name in ("unseen", "unseen_occluded"))
+    assert {key for key in one if one[key] != occluded[key]} == {"name", "seed", "occluders"}
+
+
+def test_occluded_hides_nearly_half_of_the_joints_and_from_some_all_but_one_view(root: Path) -> None:
+    occluded = scenario(root, "unseen_occluded")
+    hidden = [World(occluded, seed).truth(0.5 * seed).occluded for seed in range(30)]
+    assert 0.4 <= np.mean(hidden) <= 0.55
+    seen_twice = np.mean([(~one).sum(axis=0) >= 2 for one in hidden])
+    assert 0.65 <= seen_twice <= 0.85
+
+
+def test_the_occluded_training_differs_in_what_stands_in_front_alone(root: Path) -> None:
+    one, occluded = (scenario(root, name).model_dump() for name in ("mannequin_train", "mannequin_occluded_train"))
+    assert {key for key in one if one[key] != occluded[key]} == {"name", "seed", "occluders"}
 
 
 def test_heavy_hides_a_third_of_the_joints_in_each_view(root: Path) -> None:
