@@ -76,7 +76,7 @@ def board_evidence(rig: Rig, views: BoardViews) -> Evidence:
     accused = [name for name in part.names if name in told_of]
     levels = {finding.level for finding in found.findings}
     level: Level = "bad" if "bad" in levels else "suspect"
-    findings += [*mirrored_findings(part, poses, accused, views.frames, level)]
+    findings += [*mirrored_findings(part, sight, poses, views.target_mm, accused, views.frames, level)]
     return replace(found, findings=(*found.findings, *findings), scale=ratio, scale_deviation=deviation)
 
 
