@@ -22,7 +22,8 @@ from calib.camera import Camera
 from calib.observations import BoardViews
 from calib.rig import Rig, read_rig
 from nodes.calibrate.detecting import CACHE_VARIABLE, cache_folder, detect_film
-from nodes.calibrate.pictures import Film, find_film
+from nodes.calibrate.film import Film
+from nodes.calibrate.pictures import find_film
 
 
 def data_folder() -> Path | None:

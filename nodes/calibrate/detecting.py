@@ -25,7 +25,7 @@ import calib
 from calib.boards import Board
 from calib.detect import Detection, detect
 from calib.observations import BoardViews, views_of
-from nodes.calibrate.pictures import Film, Reel, ReelReader
+from nodes.calibrate.film import Film, Reel, ReelReader
 from rigpose.errors import RigposeError
 
 log = logging.getLogger(__name__)

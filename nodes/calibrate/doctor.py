@@ -18,7 +18,8 @@ from calib.timing import Timing, frame_counts
 from calib.timing_motion import offsets
 from nodes.calibrate import film_motion
 from nodes.calibrate.detecting import detect_film
-from nodes.calibrate.pictures import Film, find_film, sample
+from nodes.calibrate.film import Film, sample
+from nodes.calibrate.pictures import find_film
 from nodes.calibrate.solve import named_cameras
 from rigpose.errors import ConfigError, ExitCode
 

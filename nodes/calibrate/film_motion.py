@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from calib.motion import MotionMeter, MotionSignal
-from nodes.calibrate.pictures import Film, Reel, ReelReader
+from nodes.calibrate.film import Film, Reel, ReelReader
 from rigpose.errors import ConfigError
 
 LONGEST = 1800

@@ -8,14 +8,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nodes.calibrate.film import Reel
 from rigpose.errors import ConfigError
-
-if TYPE_CHECKING:
-    from nodes.calibrate.pictures import Reel
 
 _COLUMNS = {
     "sync": ("sync_index", "sync", "moment", "tick", "set"),

@@ -10,8 +10,8 @@ import numpy as np
 
 from capture.session import SessionReader
 from capture.views import View
-from nodes.calibrate import pictures
-from nodes.calibrate.pictures import Film, Reel
+from nodes.calibrate.film import Film, Reel
+from nodes.calibrate.picture_files import VIDEOS
 from rigpose.errors import ConfigError, RigposeError
 
 
@@ -60,11 +60,11 @@ def _reel(folder: Path, camera: str, stamps: list[dict[str, Any]], view: View | 
     size = (int(stamps[0]["size"][0]), int(stamps[0]["size"][1]))
     # What the session recorded itself was cut out already, and padded where a side was odd.
     view = View(region=(0, 0, *size)) if own else None if view == View() else view
-    if len(files) == 1 and next(iter(files)).suffix.lower() in pictures.VIDEOS:
+    if len(files) == 1 and next(iter(files)).suffix.lower() in VIDEOS:
         video = next(iter(files))
         n = max(int(stamp["video_frame_index"]) for stamp in stamps) + 1
         return Reel(camera, (video,), True, size, n, None, view), [int(s["video_frame_index"]) for s in stamps]
-    if any(file.suffix.lower() in pictures.VIDEOS for file in files):
+    if any(file.suffix.lower() in VIDEOS for file in files):
         raise ConfigError(folder, f"camera {camera} has several videos", "calibrate from one of them, by --camera")
     order = {file: place for place, file in enumerate(files)}
     places = []

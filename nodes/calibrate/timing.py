@@ -16,8 +16,9 @@ from calib.rig import Rig
 from calib.timing import Timing, frame_counts
 from calib.timing_motion import offsets
 from calib.timing_rays import ray_offsets
+from nodes.calibrate.film import Film
 from nodes.calibrate.film_motion import LONGEST, signals
-from nodes.calibrate.pictures import Film, find_film
+from nodes.calibrate.pictures import find_film
 from nodes.calibrate.solve import named_cameras
 from rigpose.errors import ConfigError, ExitCode
 

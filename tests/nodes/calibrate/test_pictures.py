@@ -1,43 +1,15 @@
-"""Where the pictures of each camera are, however a user keeps them, and which belong together."""
+"""Where the pictures of each camera are, however a user keeps them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 import pytest
 
-from nodes.calibrate.pictures import Film, ReelReader, find_film, sample
+from nodes.calibrate.pictures import find_film
 from rigpose.errors import ConfigError
-
-
-def image(path: Path, level: int = 0, size: tuple[int, int] = (64, 48)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.full((size[1], size[0]), level, np.uint8))
-    return path
-
-
-def video(path: Path, n: int, rate: int = 10, first: int = 0) -> Path:
-    """A video whose frame k is as bright as 8 (first + k)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "1"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for k in range(n):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64), 8 * (first + k), np.uint8), format="gray")
-            container.mux(stream.encode(frame.reformat(format="yuv420p")))
-        container.mux(stream.encode(None))
-    return path
-
-
-def level(film: Film, camera: int, moment: int) -> float:
-    reader = ReelReader(film.reels[camera])
-    picture = reader.read(int(film.index[camera, moment]))
-    reader.close()
-    assert picture is not None
-    return float(picture.mean())
+from tests.nodes.calibrate.reels import image, level, video
 
 
 class TestWhereTheyAre:
@@ -109,19 +81,6 @@ class TestWhereTheyAre:
         assert set(film.cameras) == {"cam01", "cam02"}
         assert any(f"{found} is cam01" in note for note in film.notes)
 
-    def test_a_video_that_is_turned_is_read_as_it_should_be_seen(self, tmp_path: Path) -> None:
-        plain = video(tmp_path / "plain.mp4", 3)
-        turned = tmp_path / "turned.mp4"
-        with av.open(str(plain)) as source, av.open(str(turned), "w") as target:
-            stream = target.add_stream_from_template(source.streams.video[0])
-            stream.set_display_rotation(90) if hasattr(stream, "set_display_rotation") else pytest.skip("old PyAV")
-            for packet in source.demux(video=0):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    target.mux(packet)
-        film = find_film(turned)
-        assert film.reels[0].size == (48, 64) and level(film, 0, 1) == pytest.approx(8, abs=2)
-
 
 class TestWhatCannotBe:
     def test_nothing_there_is_said(self, tmp_path: Path) -> None:
@@ -165,102 +124,6 @@ class TestWhatCannotBe:
     def test_source_and_cameras_are_one_too_many(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="give one of them"):
             find_film(tmp_path, {"a": tmp_path})
-
-    def test_a_damaged_image_among_others_is_left_out(self, tmp_path: Path) -> None:
-        for number in (1, 3):
-            image(tmp_path / "cam" / f"{number}.png")
-        (tmp_path / "cam" / "2.png").write_bytes(b"x")
-        image(tmp_path / "cam" / "4.png", size=(32, 32))
-        film = find_film(tmp_path)
-        reader = ReelReader(film.reels[0])
-        assert [reader.read(i) is not None for i in range(4)] == [True, False, True, False]
-
-
-class TestMoments:
-    def test_a_missing_image_is_missing_at_its_moment_only(self, tmp_path: Path) -> None:
-        for number in (1, 2, 3):
-            image(tmp_path / "a" / f"{number}.png")
-            if number != 2:
-                image(tmp_path / "b" / f"{number}.png")
-        film = find_film(tmp_path)
-        assert film.index.tolist() == [[0, 1, 2], [0, -1, 1]]
-        assert "1 of 3 numbers" in " ".join(film.notes)
-
-    def test_images_without_common_numbers_are_refused_where_counts_differ(self, tmp_path: Path) -> None:
-        for name, numbers in (("a", (1, 2)), ("b", (101, 102, 103))):
-            for number in numbers:
-                image(tmp_path / name / f"{number}.png")
-        with pytest.raises(ConfigError, match="no numbers in the file names tell"):
-            find_film(tmp_path)
-
-    def test_different_lengths_of_videos_are_told(self, tmp_path: Path) -> None:
-        video(tmp_path / "a.mp4", 5)
-        video(tmp_path / "b.mp4", 7)
-        film = find_film(tmp_path)
-        assert film.index[0].tolist() == [0, 1, 2, 3, 4, -1, -1]
-        assert "a 5, b 7" in " ".join(film.notes)
-
-    def test_a_table_says_which_frames_belong_together(self, tmp_path: Path) -> None:
-        video(tmp_path / "cam_0.mp4", 4)
-        video(tmp_path / "cam_1.mp4", 3, first=1)
-        # The recorder had counted from 20 on, and camera 1 missed the first moment.
-        rows = ["sync_index,cam_id,frame_index,frame_time"]
-        rows += [f"{20 + k},0,{20 + k},{100 + 0.1 * k}" for k in range(4)]
-        rows += [f"{21 + k},1,{21 + k},{100.102 + 0.1 * k}" for k in range(3)]
-        (tmp_path / "timestamps.csv").write_text("\n".join(rows))
-        film = find_film(tmp_path)
-        assert film.matched == "sync indices in timestamps.csv"
-        assert film.numbers.tolist() == [20, 21, 22, 23]
-        assert film.index.tolist() == [[0, 1, 2, 3], [-1, 0, 1, 2]]
-        assert level(film, 0, 2) == pytest.approx(level(film, 1, 2), abs=2)
-        assert "differ by 98.0 ms" not in " ".join(film.notes) and "2.0 ms in the median" in " ".join(film.notes)
-
-    def test_a_table_of_times_alone(self, tmp_path: Path) -> None:
-        for name in ("a", "b"):
-            video(tmp_path / f"{name}.mp4", 4)
-        rows = [
-            "camera,frame,time_s",
-            *(f"a,{k},{k / 10}" for k in range(4)),
-            *(f"b,{k},{k / 10 + 0.11}" for k in range(4)),
-        ]
-        (tmp_path / "times.csv").write_text("\n".join(rows))
-        film = find_film(tmp_path, timestamps=tmp_path / "times.csv")
-        pairs = {(int(i), int(j)) for i, j in film.index.T if i >= 0 and j >= 0}
-        assert pairs == {(1, 0), (2, 1), (3, 2)}
-
-    @pytest.mark.parametrize(
-        ("text", "words"),
-        [
-            ("", "has the columns none"),
-            ("camera,frame\na,0", "has the columns camera, frame"),
-            ("camera,sync_index\na,zero", "line 2: 'zero' is no number"),
-            ("camera,sync_index,frame\na,0,0\n", "has no row for camera b"),
-            ("camera,sync_index,frame\na,0,0\na,1,1\na,2,99\nb,0,0", "frame 99 of camera a, which has 2"),
-            ("camera,sync_index\n", "has no rows"),
-        ],
-    )
-    def test_a_table_that_is_wrong_names_the_line_or_the_camera(self, tmp_path: Path, text: str, words: str) -> None:
-        for name in ("a", "b"):
-            video(tmp_path / f"{name}.mp4", 2)
-        (tmp_path / "t.csv").write_text(text)
-        with pytest.raises(ConfigError, match=words):
-            find_film(tmp_path, timestamps=tmp_path / "t.csv")
-
-    def test_a_spread_prefers_moments_that_more_cameras_saw(self, tmp_path: Path) -> None:
-        for number in range(20):
-            image(tmp_path / "a" / f"{number}.png")
-            if number % 4 == 0:
-                image(tmp_path / "b" / f"{number}.png")
-        film = find_film(tmp_path)
-        picked = film.spread(5)
-        assert len(picked) == 5 and (film.index[:, picked] >= 0).all()
-        assert len(film.spread(None)) == 20
-
-    def test_a_sample_comes_from_every_camera(self, tmp_path: Path) -> None:
-        for name in ("a", "b"):
-            video(tmp_path / f"{name}.mp4", 12)
-        names = [name for name, _ in sample(find_film(tmp_path), 3)]
-        assert names == ["a"] * 3 + ["b"] * 3
 
 
 @pytest.mark.data

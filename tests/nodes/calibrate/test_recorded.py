@@ -11,7 +11,8 @@ import pytest
 from capture.frame import Frame
 from capture.session import SessionInfo, SessionWriter
 from nodes.calibrate.detecting import detect_film
-from nodes.calibrate.pictures import ReelReader, find_film
+from nodes.calibrate.film import ReelReader
+from nodes.calibrate.pictures import find_film
 from rigpose.errors import ConfigError, RigposeError
 from rigpose.stamps import now_ns
 from tests.nodes.calibrate import filmed
