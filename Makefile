@@ -25,7 +25,7 @@ endif
 endif
 export RIGPOSE_STRICT := $(STRICT)
 
-TEST_EXTRAS := train,viewer,web,calibrate,openvino,dev
+TEST_EXTRAS := train,viewer,web,calibrate,openvino,labels,dev
 # A GPU or a camera is not there by default: pytest -m gpu runs those tests.
 EVERYTHING := not gpu and not hardware
 QUICK := $(EVERYTHING) and not process and not slow and not gui

@@ -43,6 +43,7 @@ EXTRAS: tuple[Extra, ...] = (
         "training of networks",
         MappingProxyType({"torch": ("torch",), "onnxscript": ("onnxscript",), "tensorboard": ("tensorboard",)}),
     ),
+    Extra("labels", "keypoints labelled in SLEAP", MappingProxyType({"sleap_io": ("sleap-io",), "h5py": ("h5py",)})),
     Extra("openvino", "faster on Intel CPUs", MappingProxyType({"openvino": ("openvino",)})),
     Extra("tensorrt", "NVIDIA TensorRT engines", MappingProxyType({"tensorrt": ("tensorrt",)})),
     Extra("cuda", "frames on the GPU", MappingProxyType({"pycuda": ("pycuda",), "torch": ("torch",)})),

@@ -91,7 +91,7 @@ class TestMetadata:
     def test_all_needs_no_gpu_and_no_other_index(self, project: dict[str, Any]) -> None:
         (line,) = project["project"]["optional-dependencies"]["all"]
         parts = set(line.removeprefix("rigpose[").removesuffix("]").split(","))
-        assert parts == {"train", "viewer", "web", "calibrate", "openvino"}
+        assert parts == {"train", "viewer", "web", "calibrate", "openvino", "labels"}
 
     def test_make_and_ci_never_resolve_the_gpu_extras(self, root: Path) -> None:
         for name in ("Makefile", ".ci/run", "scripts/bootstrap.py"):
