@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,13 @@ def models_dir() -> Path:
 def root() -> Path:
     """The root of the source tree."""
     return ROOT
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for run directories: the paths of sockets must be short, which ``tmp_path`` is not everywhere."""
+    with tempfile.TemporaryDirectory(prefix="rp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

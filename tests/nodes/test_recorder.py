@@ -136,8 +136,8 @@ class TestKeeper:
 
 
 @pytest.fixture
-def run_dir(tmp_path):
-    made = RunDirectory.create(SESSION, ["cam0", "cam1"], tmp_path / "run")
+def run_dir(short_folder):
+    made = RunDirectory.create(SESSION, ["cam0", "cam1"], short_folder / "run")
     yield made
     made.remove()
 

@@ -88,8 +88,8 @@ class TestProcess:
                     arrived.append(now_ns())
         return messages, arrived, meta
 
-    def test_each_tick_has_its_true_pose(self, tmp_path: Path) -> None:
-        run_dir = RunDirectory.create("s", ("cam1", "cam2"), tmp_path / "run")
+    def test_each_tick_has_its_true_pose(self, tmp_path: Path, short_folder: Path) -> None:
+        run_dir = RunDirectory.create("s", ("cam1", "cam2"), short_folder / "run")
         start_ns = now_ns() + 200_000_000
         run_dir = run_dir.update(clock={"start_ns": start_ns, "period_ns": PERIOD})
         process = self.start(tmp_path, run_dir, "--points2d")
@@ -112,8 +112,8 @@ class TestProcess:
         assert Skeleton.model_validate(meta["skeletons"]["human36m17"]) == world.skeleton
         assert meta["calibration_id"] == world.rig.calibration_id
 
-    def test_launch_starts_and_stops_it(self, tmp_path: Path) -> None:
-        run_dir = RunDirectory.create("s", ("cam1", "cam2"), tmp_path / "run")
+    def test_launch_starts_and_stops_it(self, tmp_path: Path, short_folder: Path) -> None:
+        run_dir = RunDirectory.create("s", ("cam1", "cam2"), short_folder / "run")
         server = ControlServer(run_dir.endpoint("control"), run_dir.session_id)
         process = self.start(tmp_path, run_dir, "--supervised")
         try:

@@ -221,9 +221,9 @@ def meta(seq: int, rig: Rig = FLOOR) -> bytes:
 @pytest.mark.process
 @pytest.mark.usefixtures("can_draw")
 class TestLive:
-    def test_it_shows_the_newest_pose_outlives_the_engine_and_ends_when_told(self, tmp_path, no_display):
+    def test_it_shows_the_newest_pose_outlives_the_engine_and_ends_when_told(self, short_folder, no_display):
         """A late viewer needs no file; the engine goes and comes back with another rig."""
-        run_dir = RunDirectory.create("live", (), tmp_path / "run")
+        run_dir = RunDirectory.create("live", (), short_folder / "run")
         server = ControlServer(run_dir.endpoint("control"), "live")
         command = [
             sys.executable,
@@ -267,8 +267,8 @@ class TestLive:
             server.close()
             run_dir.remove()
 
-    def test_it_ends_with_the_rig(self, tmp_path, no_display):
-        run_dir = RunDirectory.create("live", (), tmp_path / "run").update(pid=2**22 + 1)
+    def test_it_ends_with_the_rig(self, short_folder, no_display):
+        run_dir = RunDirectory.create("live", (), short_folder / "run").update(pid=2**22 + 1)
         live = viewer.Live(run_dir, (320, 240), supervised=False)
         assert live.main() == 0
 
