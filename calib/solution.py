@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from calib.bundle import Adjusted, Free, adjust_boards
+from calib.bundle.loss import noise_px
 from calib.camera import Camera
 from calib.moments import place, stance_of
 from calib.observations import LEAST_POINTS, BoardViews
@@ -87,8 +88,8 @@ def residuals_of(
 def noise_of(residual_px: np.ndarray, used: np.ndarray, *, floor_px: float = LEAST_NOISE_PX) -> float:
     """Deviation of a coordinate, from the median length of the residuals in use."""
     length = np.linalg.norm(residual_px[used], axis=-1)
-    length = length[np.isfinite(length)]
-    return max(float(np.median(length)) / 1.1774, floor_px) if len(length) else floor_px
+    sigma_px = noise_px(length)
+    return max(sigma_px, floor_px) if np.isfinite(sigma_px) else floor_px
 
 
 def limit_of(residual_px: np.ndarray, seen: np.ndarray, sigma_px: float) -> float:

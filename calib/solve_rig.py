@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from calib.board_motion import motion_of
 from calib.bundle import Free
 from calib.camera import Camera
 from calib.covisibility import Covisibility, covisibility
@@ -30,7 +31,7 @@ from calib.rig import Rig
 from calib.sight import BoardPoses, Sight, board_poses, sight_of
 from calib.solution import Solution, solve
 from calib.solved import LensDoubt, Lenses, Rival, Solved
-from calib.suspicions import Suspicions, carried_views, motion_of, suspicions_of
+from calib.suspicions import Suspicions, carried_views, suspicions_of
 from rigpose.config import Config
 from rigpose.errors import ConfigError
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from calib.camera import Camera
+from calib.observations import BoardViews
 from calib.rig import Rig
 
 
@@ -75,6 +76,13 @@ def views(rig, points_mm):
             px = cv2.projectPoints(points_mm, camera.rvec, camera.t, camera.K, camera.dist)[0]
         seen.append(px.reshape(-1, 2))
     return np.stack(seen)
+
+
+def film(scene, frames=None):
+    """A `benchmarks._rigs.BoardScene` as board views; moments are numbered from 0 unless ``frames`` says how."""
+    frames = np.arange(scene.px.shape[1]) if frames is None else frames
+    sizes = tuple(camera.size for camera in scene.rig.cameras)
+    return BoardViews(scene.target_mm, scene.rig.names, sizes, frames, scene.px)
 
 
 def svd_triangulate(rig, px, weight=None):

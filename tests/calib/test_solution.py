@@ -8,15 +8,10 @@ import pytest
 from benchmarks import _rigs
 from calib.bundle import Free
 from calib.held_out import LEAST_MOMENTS, judge_held_out, predicted_residuals, rigidity_of, triangulated
-from calib.observations import BoardViews
 from calib.outcome import spread_of
 from calib.sight import sight_of
 from calib.solution import GATE, GROSS, limit_of, noise_of, residuals_of, settle_boards, solve
-
-
-def film(scene):
-    sizes = tuple(camera.size for camera in scene.rig.cameras)
-    return BoardViews(scene.target_mm, scene.rig.names, sizes, np.arange(scene.px.shape[1]), scene.px)
+from tests.calib.scenes import film
 
 
 @pytest.fixture(scope="module")
