@@ -35,8 +35,8 @@ EXTRAS: tuple[Extra, ...] = (
     Extra("web", "3D view in a browser", MappingProxyType({"viser": ("viser",)})),
     Extra(
         "calibrate",
-        "reports of calibrations, boards as PDF",
-        MappingProxyType({"plotly": ("plotly",), "reportlab": ("reportlab",)}),
+        "reports of calibrations, boards as PDF, MATLAB 7.3 files",
+        MappingProxyType({"plotly": ("plotly",), "reportlab": ("reportlab",), "h5py": ("h5py",)}),
     ),
     Extra(
         "train",
