@@ -46,7 +46,7 @@ def read_path(path: Path, how: Reading) -> Found:
 
     Raises:
         ConfigError: It holds no cameras, or one cannot be.
-        MissingError: It is a MATLAB 7.3 file.
+        MissingError: It is a MATLAB 7.3 file and h5py is not installed.
     """
     mm = how.millimetres("mm", str(path))
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""MATLAB files (version 5 to 7) through scipy, looked over first: scipy's reader trusts their numbers.
+"""MATLAB files: 5 to 7 through scipy, looked over first, for scipy's reader trusts their numbers; 7.3 through h5py.
 
 A damaged or hostile file can make `scipy.io.loadmat` read beyond its tables and end the process. So
 every element's type, length and count is checked here before scipy sees the file; what camera files
@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from calib.formats import mat73
 from calib.formats.text import MOST_BYTES, read_bytes
-from rigpose.errors import ConfigError, MissingError
+from rigpose.errors import ConfigError
 
 _HEADER = 128
 _COMPRESSED, _MATRIX = 15, 14
@@ -37,14 +38,13 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: It is no such file, is damaged, or holds objects, functions or sparse matrices.
-        MissingError: It is a MATLAB 7.3 file, which is HDF5.
+        MissingError: It is a MATLAB 7.3 file, which is HDF5, and h5py is not installed.
     """
     from scipy import io as scipy_io  # here, for it is slow to import and few files need it
 
     data = read_bytes(path)
     if data[:10] == b"MATLAB 7.3" or data[:4] == b"\x89HDF":
-        what = "is a MATLAB 7.3 file (HDF5), which is not read"
-        raise MissingError(path, what, "in MATLAB: s = load('FILE'); save('NEW', '-struct', 's', '-v7')")
+        return mat73.load(path)
     try:
         check(data)
         return scipy_io.loadmat(io.BytesIO(data), squeeze_me=False)
