@@ -5,16 +5,13 @@ named, kept in an npz; ``solve``: `CameraGroup.calibrate_rows` from scratch on w
 it, with cameras, observations and their residuals written to another.
 """
 
-import contextlib
-import io
-import json
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+
+from benchmarks._peer_loop import answer_all
 
 
 def pictures(camera: dict[str, Any], cv2: Any) -> Iterator[tuple[int, np.ndarray]]:
@@ -131,17 +128,8 @@ def solve(question: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer questions until there are no more."""
-    answers = sys.stdout
     tasks = {"detect": detect, "solve": solve}
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        for line in sys.stdin:
-            question = json.loads(line)
-            try:
-                answer = {**tasks[question["task"]](question), "version": version("aniposelib")}
-            except Exception as error:  # noqa: BLE001 - the parent shows it
-                answer = {"error": f"aniposelib: {type(error).__name__}: {error}"}
-            answers.write(json.dumps(answer) + "\n")
-            answers.flush()
+    answer_all("aniposelib", lambda question: tasks[question["task"]](question))
 
 
 if __name__ == "__main__":

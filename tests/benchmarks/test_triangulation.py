@@ -63,15 +63,18 @@ class TestPeerProcess:
         monkeypatch.setattr(_report, "PEERS_PYTHON", __import__("pathlib").Path(sys.executable))
         script = tmp_path / "peer.py"
         script.write_text(
-            "import json, sys\n"
-            "for line in sys.stdin:\n"
-            "    x = json.loads(line)['x']\n"
-            "    print(json.dumps({'y': 2 * x} if x < 3 else {'error': 'too much'}), flush=True)\n"
+            "from benchmarks._peer_loop import answer_all\n"
+            "def twice(question):\n"
+            "    print('what a peer prints is no answer')\n"
+            "    if question['x'] == 3:\n"
+            "        raise ValueError('too much')\n"
+            "    return {'y': 2 * question['x']}\n"
+            "answer_all('numpy', twice)\n"
         )
         with PeerProcess(script) as peer:
-            assert peer.ask(x=1) == {"y": 2}
+            assert peer.ask(x=1) == {"y": 2, "version": np.__version__}
             assert peer.ask(x=3) is None
-            assert peer.problem == "too much"
+            assert peer.problem == "numpy: ValueError: too much"
             assert peer.ask(x=1) is None
 
 
