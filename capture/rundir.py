@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+import psutil
 
 from rigpose.errors import ConfigError, RigposeError
 from rigpose.files import write_json
@@ -64,13 +65,16 @@ def _file_name(node: str) -> str:
 
 
 def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    """Whether a process runs. One that has ended and whose parent has not asked for its exit code is dead."""
+    if pid <= 0:
         return False
-    except PermissionError:
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        # It is there, though nobody may look at it.
         return True
-    return True
 
 
 def _free_tcp_port() -> int:

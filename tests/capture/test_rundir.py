@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from capture import rundir
@@ -35,6 +36,26 @@ def test_the_latest_running_one_is_found_with_its_endpoints() -> None:
 def test_only_its_owner_may_enter() -> None:
     run = RunDirectory.create(new_session_id())
     assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+
+
+def test_a_run_whose_process_ended_and_was_not_waited_for_has_ended() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        run = RunDirectory.create(new_session_id()).update(pid=child.pid)
+        assert run.is_running and RunDirectory.latest().session_id == run.session_id
+        child.kill()
+        # Its parent, this process, is told of the end without asking for the exit code: a zombie stays.
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            assert psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
+            os.kill(child.pid, 0)
+        assert not run.is_running
+        with pytest.raises(RigposeError, match="no rig is running"):
+            RunDirectory.latest()
+        RunDirectory.create(new_session_id(), path=run.path)
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def test_a_run_whose_process_is_gone_is_not_the_latest() -> None:
