@@ -24,7 +24,7 @@ FITS = ("crop", "scale", "letterbox")
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What a user says about the pictures; see the options in `nodes.calibrate.app`."""
+    """What a user says about the pictures; see `nodes.calibrate.options`."""
 
     source: str | None
     cameras: Sequence[str]
