@@ -66,6 +66,8 @@ def run(
         directory = RunDirectory.open(run_dir) if run_dir is not None else RunDirectory.latest()
         try:
             with Heard(directory) as heard:
+                # It tells its cameras once a second; what came before that cannot be judged, and does not count.
+                heard.wait_for_rig()
                 for pose in heard.poses(seconds):
                     if pose is not None:
                         watch.add(pose, heard.rig)

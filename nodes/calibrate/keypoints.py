@@ -186,7 +186,7 @@ class Heard:
         self._socket.close()
 
     def poses(self, seconds: float | None) -> Iterator[PoseSet | None]:
-        """Each pose set until the rig ends, or for so long from the first one; ``None`` where none comes for 0.1 s.
+        """Each pose set until the rig ends, or for so long from the next one on; ``None`` where none comes for 0.1 s.
 
         Raises:
             RigposeError: None came for a long time: a rig needs some seconds to start, more on a busy machine.
@@ -213,9 +213,9 @@ class Heard:
                 pose = from_message(message)
             except ProtocolError:
                 continue
-            if not self._posed:
-                self._posed = True
-                end = None if seconds is None else time.monotonic() + seconds
+            self._posed = True
+            if end is None and seconds is not None:
+                end = time.monotonic() + seconds
             yield pose
 
     def _tell(self, message: dict[str, Any]) -> None:
