@@ -76,9 +76,9 @@ class DataSection(Config):
     Attributes:
         scenario: The virtual rig's scenario file.
         views: Cameras in a sample, drawn from the rig's.
-        batch_size: Frame sets in a step.
+        batch_size: Frame sets in a step, of all processes together.
         batch_size_cuda: The same where there is a GPU.
-        workers: Processes that render.
+        workers: Processes that render, for each process that trains.
         workers_cuda: The same where there is a GPU.
         shows: Steps in which a world is shown, at other moments and by other cameras, before another comes.
         epoch_size: Samples in an epoch: only a word for the seed and the log, for no sample comes twice.
@@ -99,13 +99,18 @@ class DataSection(Config):
 
 
 class BackboneSection(Config):
-    """Arguments of `engine.models.backbone.LiteBackbone`."""
+    """Arguments of `engine.models.backbone.LiteBackbone`.
+
+    Attributes:
+        norm: ``batch``, or ``group``: of each picture alone, for small batches and for several processes on CPUs.
+    """
 
     channels: tuple[int, int, int, int, int] = (16, 24, 40, 80, 128)
     blocks: tuple[int, int, int, int] = (2, 3, 3, 2)
     expansion: int = Field(4, ge=1)
     neck: int = Field(64, ge=8)
     features: int = Field(64, ge=8)
+    norm: Literal["batch", "group"] = "batch"
 
 
 class ModelSection(Config):
@@ -166,6 +171,8 @@ class OptimiserSection(Config):
         decay_from: Share of the run from which the rate falls.
         clip: Largest norm of the gradient.
         ema: Decay of the running average of the weights, which is what is kept.
+        freeze_norm: Leave batch normalisations as they are, statistics and weights: for going on from trained weights
+            with small batches.
     """
 
     rate: float = Field(2e-3, gt=0)
@@ -174,6 +181,7 @@ class OptimiserSection(Config):
     decay_from: Share = Field(0.45, ge=0, le=1)
     clip: float = Field(5.0, gt=0)
     ema: float = Field(0.998, ge=0, lt=1)
+    freeze_norm: bool = False
 
 
 class ValidationSection(Config):

@@ -13,6 +13,7 @@ from calib.rig import RigArrays
 from capture.virtual.scenario import Scenario
 from training.config import TrainingConfig
 from training.losses import Batch
+from training.processes import ALONE, Group
 from training.samples import SAMPLE_KEYS, Order, OrderSampler, Sample, VirtualSamples, stack
 
 
@@ -34,6 +35,16 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
+class _Part:
+    """The part of each batch that is this process's."""
+
+    def __init__(self, whole: OrderSampler, group: Group) -> None:
+        self._whole, self._group = whole, group
+
+    def __iter__(self) -> Iterator[list[Order]]:
+        return (self._group.part(batch) for batch in self._whole)
+
+
 def batches(
     config: TrainingConfig,
     scenario: Scenario,
@@ -42,6 +53,7 @@ def batches(
     batch_size: int,
     workers: int,
     size_at: Callable[[int], int],
+    group: Group = ALONE,
 ) -> Iterator[Batch]:
     """Batches from a step on, without end.
 
@@ -50,12 +62,13 @@ def batches(
         scenario: What worlds are drawn from.
         device: Where they are wanted.
         first_step: The step that the first batch is for.
-        batch_size: Samples in a batch.
+        batch_size: Samples in a batch, of all processes together.
         workers: Processes that make samples; 0 = this one does.
         size_at: Side of the crops for a step.
+        group: Who share a batch; this process makes its part.
     """
     samples = VirtualSamples(scenario, config.data, config.seed)
-    sampler = OrderSampler(config.data, first_step, batch_size, size_at)
+    sampler = _Part(OrderSampler(config.data, first_step, batch_size, size_at), group)
     options: dict[str, Any] = {}
     if workers:
         # Never forked: the parent has threads. A worker that hangs is an error, not a wait without end.
@@ -73,26 +86,36 @@ def batches(
         yield as_batch(tensors, device)
 
 
-def validation(config: TrainingConfig, scenario: Scenario, device: torch.device, batch_size: int) -> list[Batch]:
-    """Samples of the training scenario that training never sees, without augmentation."""
+def validation(
+    config: TrainingConfig, scenario: Scenario, device: torch.device, batch_size: int, group: Group = ALONE
+) -> list[Batch]:
+    """Samples of the training scenario that training never sees, without augmentation: this process's part of them."""
     samples = VirtualSamples(scenario, config.data, config.validation.seed, augment=False)
-    made = [samples[Order(0, index, index, config.size)] for index in range(config.validation.samples)]
+    mine = group.part(range(config.validation.samples))
+    made = [samples[Order(0, index, index, config.size)] for index in mine]
     return [as_batch(as_tensors(made[first : first + batch_size]), device) for first in range(0, len(made), batch_size)]
 
 
 def view_weights(
-    shape: tuple[int, int], share: float, generator: np.random.Generator, least: int = 2
+    shape: tuple[int, int], share: float, generator: np.random.Generator, least: int = 2, group: Group = ALONE
 ) -> torch.Tensor | None:
     """(B, V) of zeros and ones: in a share of the samples only some views, two at least, are left.
+
+    Args:
+        shape: Samples of this process, and views.
+        share: Of the samples in which views are left out.
+        generator: The same in each process: all draw for the whole batch and take their part.
+        least: Views that stay.
+        group: Who share the batch.
 
     Returns:
         ``None`` where there is nothing to leave out.
     """
-    batch, views = shape
+    batch, views = shape[0] * group.size, shape[1]
     if share == 0 or views <= least:
         return None
-    weights = np.ones(shape, dtype=np.float32)
+    weights = np.ones((batch, views), dtype=np.float32)
     for row in np.flatnonzero(generator.random(batch) < share):
         gone = generator.choice(views, generator.integers(1, views - least + 1), replace=False)
         weights[row, gone] = 0
-    return torch.from_numpy(weights)
+    return torch.from_numpy(weights[group.rank :: group.size].copy())

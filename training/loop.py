@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from capture.virtual.scenario import Scenario
 from engine.models.algebraic import Algebraic
@@ -19,14 +20,14 @@ from training import feed, schedule
 from training.average import Average
 from training.checkpoint import Checkpoint
 from training.config import TrainingConfig
-from training.losses import Batch, losses, position_weight
+from training.losses import Batch, Objective, alone, position_weight
 from training.metrics import summary
 from training.predict import predict
-from training.report import Report
+from training.processes import ALONE, Group
+from training.report import Report, Silence
 
 CHECKPOINT = "checkpoint.pt"
 BRANCH = "branch.pt"
-_REPORT_EVERY = 50
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +48,10 @@ class Trainer:
         folder: Where checkpoints and reports go; it exists.
         device: Where it computes.
         workers: Processes that make samples; by default the config's for this kind of device.
+        group: Who train together; the main process writes and decides.
+
+    Raises:
+        ConfigError: The batch cannot be shared evenly.
     """
 
     def __init__(
@@ -57,25 +62,36 @@ class Trainer:
         folder: Path,
         device: torch.device,
         workers: int | None = None,
+        group: Group = ALONE,
     ) -> None:
         self.config, self.scenario, self.skeleton = config, scenario, skeleton
-        self.folder, self.device = folder, device
+        self.folder, self.device, self.group = folder, device, group
         cuda = device.type == "cuda"
         self.batch_size = config.data.batch_size_cuda if cuda else config.data.batch_size
+        group.share(self.batch_size, "data.batch_size_cuda" if cuda else "data.batch_size")
         self.workers = (config.data.workers_cuda if cuda else config.data.workers) if workers is None else workers
         precision = config.precision_cuda if cuda else config.precision_cpu
         self.autocast = torch.bfloat16 if precision == "bf16" else None
         torch.manual_seed(config.seed)
         model = Algebraic(len(skeleton.joints), **config.model.arguments())
+        if group.size > 1 and cuda:
+            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._frozen = _batch_norms(self.model) if config.optimiser.freeze_norm else []
+        for module in self._frozen:
+            module.requires_grad_(False)
+        self.objective: torch.nn.Module = Objective(self.model, config.loss, group.mean if group.size > 1 else alone)
+        if group.size > 1:
+            self.objective = DistributedDataParallel(self.objective, device_ids=[device.index] if cuda else None)
         self.average = Average(self.model, config.optimiser.ema)
         self.optimiser = torch.optim.AdamW(self._groups(), lr=config.optimiser.rate)
         self.step, self.skipped, self.elapsed_s = 0, 0, 0.0
         self.origin = "random weights"
 
     def _groups(self) -> list[dict[str, object]]:
-        weights = [p for p in self.model.parameters() if p.ndim > 1]
-        rest = [p for p in self.model.parameters() if p.ndim <= 1]
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        weights = [p for p in learned if p.ndim > 1]
+        rest = [p for p in learned if p.ndim <= 1]
         return [
             {"params": weights, "weight_decay": self.config.optimiser.weight_decay},
             {"params": rest, "weight_decay": 0.0},
@@ -119,10 +135,11 @@ class Trainer:
 
     def run(
         self,
-        report: Report,
+        report: Report | Silence,
         *,
         budget_s: float | None = None,
         checkpoint_s: float = 180.0,
+        report_every: int = 50,
         until_step: int | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -131,7 +148,9 @@ class Trainer:
         Args:
             report: Where scalars go.
             budget_s: The whole run's time, what was spent before a checkpoint included; the schedule is fitted to it.
+                Where several processes train, the main one's clock counts.
             checkpoint_s: Seconds between two checkpoints.
+            report_every: Steps between two reports of their means.
             until_step: A step to stop at before the end, for tests.
             stopped: Asked after each step.
         """
@@ -149,26 +168,29 @@ class Trainer:
             self.batch_size,
             self.workers,
             lambda step: config.size_at(progress(step)),
+            self.group,
         )
         held_out: list[Batch] | None = None
         last = min(config.steps, until_step or config.steps)
         saved = time.monotonic()
         meter = _Meter()
         try:
-            while self.step < last and progress(self.step) < 1 and not stopped():
-                share = progress(self.step)
+            while self.step < last:
+                share, asked = self.group.decided([progress(self.step), float(stopped())])
+                if share >= 1 or asked:
+                    break
                 meter.add(self._step(next(stream), share))
                 self.elapsed_s = time.monotonic() - begun
-                if config.branch_at is not None and share < config.branch_at <= progress(self.step):
+                if config.branch_at is not None and share < config.branch_at <= progress(self.step) and self.group.main:
                     self.checkpoint().write(self.folder / BRANCH)
-                if self.step % _REPORT_EVERY == 0:
+                if self.step % report_every == 0:
                     rate = schedule.learning_rate(config.optimiser, share)
                     report.add(
                         "train", self.step, meter.mean() | {"rate": rate, "done": share, "skipped": self.skipped}
                     )
                 if self.step % config.validation.every_steps == 0:
                     if held_out is None:
-                        held_out = feed.validation(config, self.scenario, self.device, self.batch_size)
+                        held_out = feed.validation(config, self.scenario, self.device, self.batch_size, self.group)
                     report.add("val", self.step, self.validate(held_out))
                 if time.monotonic() - saved > checkpoint_s:
                     self._save()
@@ -179,7 +201,8 @@ class Trainer:
             self._save()
 
     def _save(self) -> None:
-        self.checkpoint().write(self.folder / CHECKPOINT)
+        if self.group.main:
+            self.checkpoint().write(self.folder / CHECKPOINT)
 
     def _step(self, batch: Batch, progress: float) -> dict[str, float]:
         """One step; a loss or gradient that is not finite changes nothing and is counted."""
@@ -188,21 +211,23 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         generator = np.random.default_rng([config.seed, self.step, 1])
-        dropped = feed.view_weights(batch.points.shape[:2], config.loss.view_dropout, generator)  # type: ignore[arg-type]
+        shape: tuple[int, int] = batch.points.shape[:2]  # type: ignore[assignment]
+        dropped = feed.view_weights(shape, config.loss.view_dropout, generator, group=self.group)
         self.model.train()
+        for module in self._frozen:
+            module.eval()
         self.optimiser.zero_grad(set_to_none=True)
         before = _statistics(self.model)
-        answer = losses(
-            self.model,
+        answer = self.objective(
             batch,
-            config.loss,
-            position_share=position_weight(config.loss, progress),
-            view_weight=None if dropped is None else dropped.to(self.device),
-            autocast=self.autocast,
+            position_weight(config.loss, progress),
+            None if dropped is None else dropped.to(self.device),
+            self.autocast,
         )
         answer.total.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optimiser.clip)
-        values = torch.stack([*(value.detach() for value in answer), norm]).tolist()
+        # The gradient is all processes' already; with the losses' mean each of them judges alike.
+        values = self.group.mean(torch.stack([*(value.detach() for value in answer), norm])).tolist()
         self.step += 1
         if math.isfinite(values[0]) and math.isfinite(values[-1]):
             self.optimiser.step()
@@ -215,7 +240,12 @@ class Trainer:
 
     def validate(self, held_out: list[Batch]) -> dict[str, float]:
         """Errors of the averaged model on the samples held out."""
-        return summary([predict(self.average.model, batch) for batch in held_out], self.skeleton)
+        mine = [predict(self.average.model, batch) for batch in held_out]
+        return summary(self.group.gathered(mine), self.skeleton)
+
+
+def _batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
+    return [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
 
 
 def _statistics(model: torch.nn.Module) -> list[torch.Tensor]:

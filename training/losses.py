@@ -10,11 +10,12 @@ confidence  cross entropy of the confidences with how near the points came, so t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from calib.rig import RigArrays
 from engine.models.algebraic import CONFIDENT_SHARE, Algebraic, to_image, triangulate_each
@@ -54,9 +55,25 @@ class Losses(NamedTuple):
     error_mm: Tensor
 
 
-def mean_where(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean; zero where nothing has weight. Values without weight may be NaN."""
-    return torch.where(weight > 0, values * weight, 0.0).sum() / weight.sum().clamp(min=1e-6)
+Mean = Callable[[Tensor], Tensor]
+"""From a number of this process to its mean over all that share the batch (`training.processes.Group.mean`)."""
+
+
+def alone(value: Tensor) -> Tensor:
+    """The mean over one process."""
+    return value
+
+
+def mean_where(values: Tensor, weight: Tensor, mean: Mean = alone) -> Tensor:
+    """Weighted mean; zero where nothing has weight. Values without weight may be NaN.
+
+    Args:
+        values: Any shape.
+        weight: Of the same shape.
+        mean: Where a batch is shared: the sum of weights is the whole batch's over the number of processes, so that
+            the mean of the answers is the batch's weighted mean.
+    """
+    return torch.where(weight > 0, values * weight, 0.0).sum() / mean(weight.sum()).clamp(min=1e-6)
 
 
 def heatmap_loss(
@@ -92,6 +109,7 @@ def losses(
     position_share: float = 1.0,
     view_weight: Float[Tensor, "B V"] | None = None,
     autocast: torch.dtype | None = None,
+    mean: Mean = alone,
 ) -> Losses:
     """The losses of a batch.
 
@@ -102,6 +120,7 @@ def losses(
         position_share: Factor on the 3D loss.
         view_weight: Views that the 3D loss sees; all by default.
         autocast: Lower precision of the network.
+        mean: Over the processes that share the batch.
     """
     size = batch.crops.shape[2]
     shape = batch.points.shape[:3]
@@ -112,18 +131,18 @@ def losses(
     weight = torch.where(batch.hidden, config.hidden, 1.0) * inside
 
     maps = heatmap_loss(seen.logits, model.head.log_temperature.exp(), truth.flatten(0, 1)).unflatten(0, shape[:2])
-    heatmap = mean_where(maps, weight)
+    heatmap = mean_where(maps, weight, mean)
     share = (points - truth) / size
     smooth = torch.nn.functional.smooth_l1_loss(share, torch.zeros_like(share), reduction="none", beta=_POINT_BETA)
-    point = mean_where(smooth.sum(dim=-1), weight)
+    point = mean_where(smooth.sum(dim=-1), weight, mean)
 
     with torch.no_grad():
         error = torch.linalg.vector_norm(share, dim=-1)
         wanted = torch.where(inside, torch.exp(-0.5 * (error / CONFIDENT_SHARE) ** 2), 0.0)
-        error_share = mean_where(error, (inside & ~batch.hidden).to(error.dtype))
+        error_share = mean_where(error, (inside & ~batch.hidden).to(error.dtype), mean)
     judged = torch.nn.functional.binary_cross_entropy(confidence.clamp(1e-6, 1 - 1e-6), wanted, reduction="none")
 
-    position, error_mm = _position_loss(model, batch, points, confidence, view_weight)
+    position, error_mm = _position_loss(model, batch, points, confidence, view_weight, mean)
     total = config.heatmap * heatmap + config.point * point + config.confidence * judged.mean()
     if position_share > 0:
         total = total + config.position * position_share * position
@@ -131,7 +150,7 @@ def losses(
 
 
 def _position_loss(
-    model: Algebraic, batch: Batch, points: Tensor, confidence: Tensor, view_weight: Tensor | None
+    model: Algebraic, batch: Batch, points: Tensor, confidence: Tensor, view_weight: Tensor | None, mean: Mean
 ) -> tuple[Tensor, Tensor]:
     image = to_image(points, batch.crop_to_image)
     weight = confidence if model.confidences else torch.ones_like(confidence)
@@ -147,9 +166,38 @@ def _position_loss(
     distance = (offset.square().sum(dim=-1) + (1e-4 * extent) ** 2).sqrt()
     loss = torch.log1p(distance / (_POSITION_SHARE * extent))
     kept = found.to(loss.dtype)
-    return mean_where(loss, kept), _median(distance.detach(), found)
+    return mean_where(loss, kept, mean), _median(distance.detach(), found)
 
 
 def _median(values: Float[Tensor, "*n"], where: Bool[Tensor, "*n"]) -> Tensor:
     chosen = values[where]
     return chosen.median() if chosen.numel() else values.new_tensor(float("nan"))
+
+
+class Objective(nn.Module):
+    """A model with its losses as one module, which is what DistributedDataParallel wraps.
+
+    Args:
+        model: What is trained.
+        config: Weights.
+        mean: Over the processes that share a batch.
+    """
+
+    def __init__(self, model: Algebraic, config: LossSection, mean: Mean = alone) -> None:
+        super().__init__()
+        self.model = model
+        self._config, self._mean = config, mean
+
+    def forward(
+        self, batch: Batch, position_share: float, view_weight: Tensor | None, autocast: torch.dtype | None
+    ) -> Losses:
+        """`losses` of this process's part of a batch."""
+        return losses(
+            self.model,
+            batch,
+            self._config,
+            position_share=position_share,
+            view_weight=view_weight,
+            autocast=autocast,
+            mean=self._mean,
+        )

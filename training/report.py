@@ -41,6 +41,16 @@ class Report:
             self._board.close()
 
 
+class Silence:
+    """The report of a process that is not the main one: nothing."""
+
+    def add(self, kind: str, step: int, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def _short(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
 

@@ -1,7 +1,8 @@
 """Train a network: ``python -m training.train --config training/configs/virtual_lite.yaml --logdir logs``.
 
 A run's folder is ``LOGDIR/NAME``; where it holds a checkpoint the run goes on from there, exactly. Ctrl-C ends it with
-a checkpoint. A GPU is used where there is one.
+a checkpoint. A GPU is used where there is one. Several processes, on one or more machines, share each batch:
+``torchrun --nproc_per_node=2 -m training.train ...`` makes the same steps as one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from training.checkpoint import Checkpoint, read_checkpoint
 from training.config import TrainingConfig
 from training.loop import CHECKPOINT, Trainer, machine
 from training.memory import keep_freed_memory
-from training.report import Report
+from training.processes import ALONE, Group, joined
+from training.report import Report, Silence
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +54,17 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, metavar="N", help="threads that compute")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument("--checkpoint-s", type=float, default=180.0, metavar="S", help="seconds between checkpoints")
+    parser.add_argument("--report-every", type=int, default=50, metavar="N", help="steps between lines of the report")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of the config")
     options = parser.parse_args(argv)
     if options.minutes is not None and options.minutes <= 0:
         parser.error("--minutes must be above 0")
+    if options.report_every < 1:
+        parser.error("--report-every must be 1 or more")
     return options
 
 
-def device_of(name: str) -> torch.device:
+def device_of(name: str, group: Group = ALONE) -> torch.device:
     """The device that is asked for.
 
     Raises:
@@ -69,11 +74,15 @@ def device_of(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda", "there is no GPU that torch can use", "leave it out")
-    return torch.device(name)
+    return torch.device(name, group.local_rank) if name == "cuda" and group.size > 1 else torch.device(name)
 
 
-def prepare(options: argparse.Namespace) -> Trainer:
+def prepare(options: argparse.Namespace, group: Group = ALONE) -> Trainer:
     """The run that is asked for, at its beginning or where its checkpoint stands.
+
+    Args:
+        options: The command line.
+        group: Who train together.
 
     Raises:
         ConfigError: The config is wrong, or the checkpoint is of a run with another one.
@@ -82,9 +91,9 @@ def prepare(options: argparse.Namespace) -> Trainer:
     scenario = load_scenario(config.data.scenario)
     folder = options.logdir / config.model.name
     folder.mkdir(parents=True, exist_ok=True)
-    device = device_of(options.device)
+    device = device_of(options.device, group)
     skeleton = World(scenario).skeleton
-    trainer = Trainer(config, scenario, skeleton, folder, device, options.workers)
+    trainer = Trainer(config, scenario, skeleton, folder, device, options.workers, group)
     file = folder / CHECKPOINT
     if file.is_file():
         checkpoint = read_checkpoint(file)
@@ -139,7 +148,14 @@ def main(argv: list[str] | None = None) -> int:
     keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
-    trainer = prepare(options)
+    with joined(device_of(options.device).type) as group:
+        return _train(options, group)
+
+
+def _train(options: argparse.Namespace, group: Group) -> int:
+    if not group.main:
+        logging.getLogger().setLevel(logging.WARNING)
+    trainer = prepare(options, group)
     asked: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -160,12 +176,13 @@ def main(argv: list[str] | None = None) -> int:
         machine(trainer.device),
         trainer.origin,
     )
-    report = Report(trainer.folder)
+    report = Report(trainer.folder) if group.main else Silence()
     try:
         trainer.run(
             report,
             budget_s=None if options.minutes is None else 60 * options.minutes,
             checkpoint_s=options.checkpoint_s,
+            report_every=options.report_every,
             stopped=lambda: bool(asked),
         )
     finally:

@@ -10,6 +10,7 @@ no more time and see more.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,15 +23,32 @@ FUSED_EXPANSION = 2
 """Of the stage at 1/4, whose full convolutions are the dearest."""
 
 
+NORM_GROUPS = 8
+"""Of group normalisation, where the channels can be parted so."""
+
+
+def normalisation(channels: int, kind: str) -> nn.Module:
+    """A layer of the kind: ``batch`` or ``group``."""
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(gcd(channels, NORM_GROUPS), channels)
+
+
 class Convolution(nn.Sequential):
-    """Convolution, batch normalisation and, unless linear, ReLU6."""
+    """Convolution, normalisation and, unless linear, ReLU6."""
 
     def __init__(
-        self, before: int, after: int, kernel: int = 1, *, stride: int = 1, groups: int = 1, linear: bool = False
+        self,
+        before: int,
+        after: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        linear: bool = False,
+        norm: str = "batch",
     ) -> None:
         layers: list[nn.Module] = [
             nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(after),
+            normalisation(after, norm),
         ]
         super().__init__(*layers, *([] if linear else [nn.ReLU6(inplace=True)]))
 
@@ -44,17 +62,23 @@ class InvertedResidual(nn.Module):
         expansion: Channels between, over channels in.
         stride: 1 or 2.
         fused: Widen and filter in one full 3x3 convolution.
+        norm: Kind of normalisation.
     """
 
-    def __init__(self, before: int, after: int, expansion: int, *, stride: int = 1, fused: bool = False) -> None:
+    def __init__(
+        self, before: int, after: int, expansion: int, *, stride: int = 1, fused: bool = False, norm: str = "batch"
+    ) -> None:
         super().__init__()
         wide = before * expansion
         filters = (
-            [Convolution(before, wide, 3, stride=stride)]
+            [Convolution(before, wide, 3, stride=stride, norm=norm)]
             if fused
-            else [Convolution(before, wide), Convolution(wide, wide, 3, stride=stride, groups=wide)]
+            else [
+                Convolution(before, wide, norm=norm),
+                Convolution(wide, wide, 3, stride=stride, groups=wide, norm=norm),
+            ]
         )
-        self.branch = nn.Sequential(*filters, Convolution(wide, after, linear=True))
+        self.branch = nn.Sequential(*filters, Convolution(wide, after, linear=True, norm=norm))
         self.adds = stride == 1 and before == after
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,8 +89,11 @@ class InvertedResidual(nn.Module):
 class Separable(nn.Sequential):
     """A depthwise 3x3 convolution and a pointwise one."""
 
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__(Convolution(before, before, 3, groups=before, linear=True), Convolution(before, after))
+    def __init__(self, before: int, after: int, norm: str = "batch") -> None:
+        super().__init__(
+            Convolution(before, before, 3, groups=before, linear=True, norm=norm),
+            Convolution(before, after, norm=norm),
+        )
 
 
 class LiteBackbone(nn.Module):
@@ -78,6 +105,7 @@ class LiteBackbone(nn.Module):
         expansion: Of the inverted residuals from 1/8 on.
         neck: Channels on the way up.
         features: Channels of the maps that come out.
+        norm: ``batch``, or ``group``: of each picture alone.
     """
 
     def __init__(
@@ -87,9 +115,10 @@ class LiteBackbone(nn.Module):
         expansion: int = 4,
         neck: int = 64,
         features: int = 64,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
-        self.stem = Convolution(3, channels[0], 3, stride=2)
+        self.stem = Convolution(3, channels[0], 3, stride=2, norm=norm)
         stages, laterals = [], []
         before = channels[0]
         for level, (after, count) in enumerate(zip(channels[1:], blocks, strict=True)):
@@ -97,14 +126,14 @@ class LiteBackbone(nn.Module):
             for block in range(count):
                 stride = 2 if block == 0 else 1
                 wider = FUSED_EXPANSION if level == 0 else expansion
-                layers.append(InvertedResidual(before, after, wider, stride=stride, fused=level == 0))
+                layers.append(InvertedResidual(before, after, wider, stride=stride, fused=level == 0, norm=norm))
                 before = after
             stages.append(nn.Sequential(*layers))
-            laterals.append(Convolution(after, neck, linear=True))
+            laterals.append(Convolution(after, neck, linear=True, norm=norm))
         self.stages = nn.ModuleList(stages)
         self.laterals = nn.ModuleList(laterals)
-        self.up = nn.ModuleList(Separable(neck, neck) for _ in channels[2:])
-        self.last = Separable(neck, features)
+        self.up = nn.ModuleList(Separable(neck, neck, norm) for _ in channels[2:])
+        self.last = Separable(neck, features, norm)
         self.features = features
         self._start()
 
