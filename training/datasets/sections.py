@@ -1,0 +1,147 @@
+"""Data sets in a run's config, and from there to their shots."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from rigpose.config import Config, FilePath
+from rigpose.errors import ConfigError
+from training.datasets.human36m import BoxKind, Human36M, PictureKind, read_labels
+from training.datasets.panoptic import BoxKind as PanopticBoxKind
+from training.datasets.panoptic import Panoptic, ProtocolName
+from training.datasets.pictures import check_pictures
+from training.datasets.precalculated import Precalculated, read_precalculated
+from training.datasets.shots import Shots, picture_files
+
+Split = Literal["train", "val"]
+
+
+class ShotsSection(Config):
+    """What all data sets of real pictures have.
+
+    Attributes:
+        views: Fewest and most views of a training sample, another number for each step; all by default.
+        precalculated_train: Poses that say where the volumetric cuboid is, see `training.datasets.precalculated`.
+        precalculated_val: The same of the validation's moments.
+    """
+
+    views: tuple[int, int] | None = None
+    precalculated_train: FilePath | None = None
+    precalculated_val: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _views_are_a_range(self) -> ShotsSection:
+        if self.views is not None and not 1 <= self.views[0] <= self.views[1]:
+            raise ValueError("views are the fewest and the most: two numbers from 1 on, the smaller one first")
+        return self
+
+
+class Human36MSection(ShotsSection):
+    """Human3.6M, see `training.datasets.human36m.Human36M`.
+
+    Attributes:
+        kind: This data set.
+        labels: ``human36m-multiview-labels-*.npy`` or ``labels.npz``.
+        root: The folder of subjects.
+        pictures: ``raw``, ``undistort`` or ``undistorted``.
+        boxes: Of the label file, or about the joints.
+        with_damaged: Whether the shifted takes of S9 count.
+        retain_every: Of the validation's moments, every so manieth.
+        cameras: Names; empty = all.
+    """
+
+    kind: Literal["human36m"]
+    labels: FilePath
+    root: FilePath
+    pictures: PictureKind = "raw"
+    boxes: BoxKind = "labels"
+    with_damaged: bool = False
+    retain_every: int = Field(1, ge=1)
+    cameras: tuple[str, ...] = ()
+
+    def shots(self, split: Split) -> Shots:
+        """The data set's part.
+
+        Raises:
+            ConfigError: It cannot be read, or holds nothing of that part.
+        """
+        return Human36M(
+            read_labels(self.labels),
+            self.root,
+            split,
+            pictures=self.pictures,
+            boxes=self.boxes,
+            with_damaged=self.with_damaged,
+            retain_every=self.retain_every,
+            cameras=self.cameras,
+        )
+
+
+class PanopticSection(ShotsSection):
+    """CMU Panoptic, see `training.datasets.panoptic.Panoptic`.
+
+    Attributes:
+        kind: This data set.
+        root: The folder that `training.prepare` made.
+        protocol: Sequences, frames, cameras and joints.
+        train_sequences: Only these of the protocol's; empty = all.
+        val_sequences: The same for validation.
+        train_cameras: Others than the protocol's.
+        val_cameras: The same for validation.
+        boxes: About the joints, or of a detector.
+        min_confidence: Below it a joint is not known.
+        inside: Share of a body's known joints that a picture must show.
+    """
+
+    kind: Literal["panoptic"]
+    root: FilePath
+    protocol: ProtocolName = "learnable_triangulation"
+    train_sequences: tuple[str, ...] = ()
+    val_sequences: tuple[str, ...] = ()
+    train_cameras: tuple[str, ...] = ()
+    val_cameras: tuple[str, ...] = ()
+    boxes: PanopticBoxKind = "joints"
+    min_confidence: float = Field(0.1, ge=0, lt=1)
+    inside: float = Field(0.5, ge=0, le=1)
+
+    def shots(self, split: Split) -> Shots:
+        """The data set's part.
+
+        Raises:
+            ConfigError: It cannot be read, or holds nothing of that part.
+        """
+        return Panoptic(
+            self.root,
+            split,
+            protocol=self.protocol,
+            sequences=self.train_sequences if split == "train" else self.val_sequences,
+            cameras=self.train_cameras if split == "train" else self.val_cameras,
+            boxes=self.boxes,
+            min_confidence=self.min_confidence,
+            inside=self.inside,
+        )
+
+
+DatasetSection = Annotated[Human36MSection | PanopticSection, Field(discriminator="kind")]
+"""A data set in a config, told by its ``kind``."""
+
+
+def opened(section: Human36MSection | PanopticSection, split: Split) -> tuple[Shots, Precalculated | None]:
+    """A data set's part and the poses that were calculated before for it, both checked.
+
+    Raises:
+        ConfigError: A picture is missing, or a moment among the poses.
+    """
+    shots = section.shots(split)
+    file = section.precalculated_train if split == "train" else section.precalculated_val
+    poses = None
+    if file is not None:
+        poses = read_precalculated(file)
+        poses.root_of(shots.skeleton)
+        poses.require(shots.index)
+    if not section.root.is_dir():
+        raise ConfigError(section.root, "no such folder", "give the folder of the pictures")
+    check_pictures(picture_files(shots))
+    return shots, poses

@@ -1,0 +1,248 @@
+"""Samples of real pictures: a data set says what was seen when, here it becomes crops with their truth.
+
+A shot is a moment of one subject: what its joints' places were, and the pictures of the cameras that were there. What
+is random in a sample follows from the run's seed and its order alone, as with the virtual rig's samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from calib.camera import Camera
+from calib.rig import Rig, RigArrays
+from rigpose.skeleton import Skeleton
+from training.config import AugmentSection, CropSection
+from training.crops import crop_matrix, patch, relit, to_crop, turned
+from training.datasets.index import Index, Key
+from training.datasets.pictures import cut, on_pixels, read_picture, undistorted, without_lens
+from training.samples import Sample
+
+_SAMPLE, _SHUFFLE, _VIEWS = 3, 4, 5
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one camera has of a shot.
+
+    Attributes:
+        camera: Its calibration; the same object in all shots that it took with it.
+        picture: The file.
+        box: (left, top, right, bottom) of the subject in px, edges: the first pixel reaches from -0.5 to 0.5.
+            ``None`` = the box of the joints.
+        undistort: Whether the picture is to be freed of the lens first.
+    """
+
+    camera: Camera
+    picture: Path
+    box: tuple[float, float, float, float] | None = None
+    undistort: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A moment of one subject.
+
+    Attributes:
+        position_mm: (J, 3); NaN = not known.
+        views: In the order of the rig; a camera that has nothing is not there.
+    """
+
+    position_mm: Float[np.ndarray, "J 3"]
+    views: tuple[View, ...]
+
+
+class Shots(Protocol):
+    """A data set, or a part of it.
+
+    Attributes:
+        name: For errors.
+        skeleton: Its joints.
+        index: Its moments.
+    """
+
+    name: str
+    skeleton: Skeleton
+    index: Index
+
+    def shot(self, key: Key) -> Shot:
+        """What is known of a moment that is in the index."""
+
+    def n_views(self, key: Key) -> int:
+        """How many views its shot has, without making it."""
+
+    def reported(self, key: Key) -> tuple[str, str]:
+        """Subject and action that its errors are reported under."""
+
+    def sequence(self, key: Key) -> str:
+        """The take that it is from: what lies in one take is not independent."""
+
+
+class ShotOrder(NamedTuple):
+    """What identifies a sample.
+
+    Attributes:
+        epoch: Number of the epoch.
+        number: Of the sample in it.
+        key: The moment that it shows.
+        views: How many of its views, drawn from all; 0 = all.
+        size: Side of the crops in px.
+    """
+
+    epoch: int
+    number: int
+    key: Key
+    views: int
+    size: int
+
+
+class ShotSamples:
+    """Samples of a data set; a map-style dataset whose keys are orders.
+
+    Args:
+        shots: The data set.
+        crop: How crops lie about the boxes.
+        augment: What is done to them; ``None`` leaves them as they are, upright too.
+        seed: Of the run.
+    """
+
+    def __init__(self, shots: Shots, crop: CropSection, augment: AugmentSection | None, seed: int) -> None:
+        self.shots, self.crop, self.augment, self.seed = shots, crop, augment, seed
+
+    def __getitem__(self, order: ShotOrder) -> Sample:
+        """Read one sample.
+
+        Raises:
+            ConfigError: A picture is missing or damaged.
+        """
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, _SAMPLE, order.epoch, order.number]))
+        shot = self.shots.shot(order.key)
+        views = shot.views
+        if 0 < order.views < len(views):
+            views = tuple(views[i] for i in np.sort(rng.choice(len(views), order.views, replace=False)))
+        crops, matrices, points, hidden, cameras = [], [], [], [], []
+        for view in views:
+            camera, picture = view.camera, read_picture(view.picture, view.camera)
+            if view.undistort:
+                picture, camera = undistorted(picture, camera), _pinhole(camera)
+            seen = camera.project(shot.position_mm)
+            about = seen if view.box is None else np.array(view.box, dtype=float).reshape(2, 2)
+            matrix = crop_matrix(about, (picture.shape[1], picture.shape[0]), order.size, self.crop, rng)
+            if self.augment is not None:
+                matrix = turned(matrix, order.size, self.crop, rng)
+            matrix = on_pixels(matrix, order.size)
+            crop = cut(picture, matrix, order.size)
+            px = to_crop(seen, matrix)
+            covered = np.zeros(len(px), dtype=bool)
+            if self.augment is not None:
+                covered = patch(crop, px, self.augment, rng)
+                crop = relit(crop, self.augment, rng)
+            crops.append(crop)
+            matrices.append(matrix)
+            points.append(px)
+            hidden.append(covered)
+            cameras.append(camera)
+        return Sample(
+            np.stack(crops),
+            np.stack(matrices).astype(np.float32),
+            np.stack(points).astype(np.float32),
+            np.stack(hidden),
+            shot.position_mm.astype(np.float32),
+            *_arrays(tuple(cameras), _distance(tuple(view.camera for view in shot.views))),
+        )
+
+
+@lru_cache(maxsize=256)
+def _pinhole(camera: Camera) -> Camera:
+    return without_lens(camera)
+
+
+@lru_cache(maxsize=256)
+def _distance(cameras: tuple[Camera, ...]) -> float:
+    return Rig(cameras).working[1]
+
+
+@lru_cache(maxsize=4096)
+def _arrays(cameras: tuple[Camera, ...], distance_mm: float) -> RigArrays:
+    # A single camera does not know how far it looks; all of them together do.
+    return Rig(cameras, {"working_distance_mm": distance_mm}).arrays().astype(np.float32)
+
+
+class ShotSampler:
+    """Batches of orders from a step on, without end; a batch sampler for torch's DataLoader.
+
+    Each epoch shows every moment once, in another order. All samples of a batch have as many views, for each step
+    another number: as many as drawn, or as the sample with the fewest has.
+
+    Args:
+        shots: The data set.
+        views: Fewest and most views of a sample; ``None`` = all that there are.
+        seed: Of the run.
+        first_step: The step that the first batch is for.
+        batch_size: Samples in a step.
+        size_at: Side of the crops for a step, asked when its batch is ordered.
+    """
+
+    def __init__(
+        self,
+        shots: Shots,
+        views: tuple[int, int] | None,
+        seed: int,
+        first_step: int,
+        batch_size: int,
+        size_at: Callable[[int], int],
+    ) -> None:
+        self._shots, self._views, self._seed = shots, views, seed
+        self._first_step, self._batch_size, self._size_at = first_step, batch_size, size_at
+        self._shuffled: tuple[int, np.ndarray] | None = None
+
+    def __iter__(self) -> Iterator[list[ShotOrder]]:
+        step = self._first_step
+        while True:
+            yield self.batch(step, self._size_at(step))
+            step += 1
+
+    def batch(self, step: int, size: int) -> list[ShotOrder]:
+        """The orders of one step."""
+        index = self._shots.index
+        places = [divmod(step * self._batch_size + slot, len(index)) for slot in range(self._batch_size)]
+        keys = [index[int(self._permutation(epoch)[number])] for epoch, number in places]
+        count = min(self._shots.n_views(key) for key in keys)
+        if self._views is not None:
+            least, most = (min(limit, count) for limit in self._views)
+            rng = np.random.default_rng(np.random.SeedSequence([self._seed, _VIEWS, step]))
+            count = int(rng.integers(least, most + 1))
+        return [ShotOrder(*place, key, count, size) for place, key in zip(places, keys, strict=True)]
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            rng = np.random.default_rng(np.random.SeedSequence([self._seed, _SHUFFLE, epoch]))
+            self._shuffled = epoch, rng.permutation(len(self._shots.index))
+        return self._shuffled[1]
+
+
+def in_order(shots: Shots, keys: Sequence[Key], batch_size: int, size: int) -> Iterator[list[ShotOrder]]:
+    """Batches of these moments with all their views, each once and in order, for validation.
+
+    A batch ends early where the next moment has another number of views: which views are looked at never depends on
+    the neighbours in a batch.
+    """
+    batch: list[ShotOrder] = []
+    for number, key in enumerate(keys):
+        if batch and (len(batch) == batch_size or shots.n_views(key) != shots.n_views(batch[0].key)):
+            yield batch
+            batch = []
+        batch.append(ShotOrder(0, number, key, 0, size))
+    if batch:
+        yield batch
+
+
+def picture_files(shots: Shots) -> Iterator[Path]:
+    """All pictures that its shots need, for `training.datasets.pictures.check_pictures`."""
+    return (view.picture for key in shots.index for view in shots.shot(key).views)
