@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from calib.rig import RigArrays
 from calib.triangulate import triangulate, triangulate_with_residuals
-from engine.models.backbone import STRIDE, LiteBackbone
+from engine.models.backbone import STRIDE
+from engine.models.backbones import backbone as make_backbone
 
 CONFIDENT_SHARE = 0.025
 """Of the picture's side: the 2D error at which a confidence should be 0.6."""
@@ -37,11 +38,13 @@ class Seen(NamedTuple):
         logits: (N, J, h, w); their softmax says where the joint is.
         points: (N, J, 2) px of the picture, (0, 0) the centre of its first pixel.
         confidence: (N, J) in 0..1.
+        features: (N, C, h, w) maps that more can be read from: the backbone's, or what a model makes of them.
     """
 
     logits: Float[Tensor, "N J h w"]
     points: Float[Tensor, "N J 2"]
     confidence: Float[Tensor, "N J"]
+    features: Float[Tensor, "N C h w"] | None = None
 
 
 class Answer(NamedTuple):
@@ -101,19 +104,20 @@ class Network(nn.Module):
     Args:
         joints: J.
         context: Maps beside the heatmaps.
-        backbone: Arguments of `LiteBackbone`.
+        backbone: What `engine.models.backbones.backbone` takes.
     """
 
     def __init__(self, joints: int, context: int, backbone: Mapping[str, object]) -> None:
         super().__init__()
-        self.backbone = LiteBackbone(**backbone)  # type: ignore[arg-type]
-        self.answer = nn.Conv2d(self.backbone.features, joints + context, 1)
+        self.backbone = make_backbone(backbone)
+        self.answer = nn.Conv2d(int(self.backbone.features), joints + context, 1)  # type: ignore[arg-type]
         nn.init.normal_(self.answer.weight, std=0.02)
         nn.init.zeros_(self.answer.bias)  # type: ignore[arg-type]
 
-    def forward(self, net_input: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C H/4 W/4"]:
-        """Maps at a quarter of the picture's size."""
-        return self.answer(self.backbone(net_input))
+    def forward(self, net_input: Float[Tensor, "N 3 H W"]) -> tuple[Tensor, Tensor]:
+        """Maps at a quarter of the picture's size (N, C, H / 4, W / 4), and the backbone's that they come from."""
+        features = self.backbone(net_input)
+        return self.answer(features), features
 
 
 class Algebraic(nn.Module):
@@ -122,7 +126,7 @@ class Algebraic(nn.Module):
     Args:
         joints: J.
         context: Maps that the confidences are read from.
-        backbone: Arguments of `LiteBackbone`.
+        backbone: What `engine.models.backbones.backbone` takes; without it the lite one.
         confidences: ``False`` weighs all views alike: the same network without what this paper adds.
     """
 
@@ -149,8 +153,8 @@ class Algebraic(nn.Module):
         """
         net_input = normalised(pictures)
         with torch.autocast(net_input.device.type, autocast, enabled=autocast is not None):
-            head_in = self.network(net_input)
-        return self.head(head_in.float())
+            head_in, features = self.network(net_input)
+        return self.head(head_in.float())._replace(features=features)
 
     def forward(
         self,
