@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from calib.bundle import Free
+from calib.camera import relative_pose
 from calib.correction import Correction
 from calib.evidence import Evidence, evidence
 from calib.evidence_findings import matters, moved_findings, picture_scale
@@ -114,8 +115,8 @@ def _pair(rig: Rig, views: BoardViews) -> Correction | None:
     first, second = rig.cameras
     a, b = solution.cameras
     # Both in the frame of the first camera.
-    R, t = second.R @ first.R.T, second.t - second.R @ first.R.T @ first.t
-    R_seen, t_seen = b.R @ a.R.T, b.t - b.R @ a.R.T @ a.t
+    R, t = relative_pose(first, second)
+    R_seen, t_seen = relative_pose(a, b)
     turned = float(angle_deg(R_seen, R))
     moved = float(np.linalg.norm(R.T @ t - R_seen.T @ t_seen))
     deviation = solution.adjusted.deviation(second.name)

@@ -142,3 +142,9 @@ class Camera:
         forward = np.concatenate([normalised, np.ones((*normalised.shape[:-1], 1))], axis=-1)
         directions = forward @ self.R
         return self.center_mm, directions / np.linalg.norm(directions, axis=-1, keepdims=True)
+
+
+def relative_pose(a: Camera, b: Camera) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"]]:
+    """R and t (mm) that bring a point from camera a's frame into camera b's."""
+    R = b.R @ a.R.T
+    return R, b.t - R @ a.t

@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from calib.camera import Camera
+from calib.camera import Camera, relative_pose
 from calib.covisibility import Covisibility, covisibility
 from calib.moments import Stance, blocks_of, place
 from calib.relative import Pair
+from calib.rotation import angle_deg
 from calib.sight import BoardPoses, Sight
 
 _PROPOSERS = 16
@@ -157,7 +158,7 @@ def start(
     sight: Sight, poses: BoardPoses, target_mm: Float[np.ndarray, "N 3"], names: Sequence[str]
 ) -> tuple[Start | None, Covisibility, tuple[Link, ...]]:
     """First poses of everything; ``None`` where the cameras do not hang together (the graph says what lacks)."""
-    noise = _noise(poses)
+    noise = corner_noise_px(poses)
     links = links_of(poses, noise)
     graph = graph_of(links, poses.known, names)
     if not graph.connected:
@@ -174,13 +175,15 @@ def mirrored_links(link: Link, poses: BoardPoses, noise_px: Float[np.ndarray, " 
 
 def link_between(link: Link, cameras: Sequence[Camera]) -> Link:
     """The link as its two cameras stand."""
-    a, b = cameras[link.a], cameras[link.b]
-    R = b.R @ a.R.T
-    return replace(link, R=R, t=b.t - R @ a.t)
+    R, t = relative_pose(cameras[link.a], cameras[link.b])
+    return replace(link, R=R, t=t)
 
 
-def _noise(poses: BoardPoses) -> np.ndarray:
-    """(V,) px; not below a tenth: no corner is found better, and data without noise would know no agreement."""
+def corner_noise_px(poses: BoardPoses) -> np.ndarray:
+    """(V,) px that each camera's own views leave.
+
+    Not below a tenth: no corner is found better, and data without noise would know no agreement.
+    """
     return np.maximum(np.nan_to_num(poses.noise_px(), nan=1.0), 0.1)
 
 
@@ -215,7 +218,7 @@ def _link(poses: BoardPoses, covariance: np.ndarray, plausible: np.ndarray, a: i
     if len(R) > _FINALISTS:
         first = pair.agreement(R, t, _spread(surest, _JURY))
         finalists = np.argsort(-first, kind="stable")[: _FINALISTS // 2]
-        turned = np.degrees(np.linalg.norm(R - R[finalists[0]], axis=(-2, -1)) / np.sqrt(2))
+        turned = angle_deg(R, R[finalists[0]])
         others = np.argsort(-np.where(turned > _ANOTHER_DEG, first, -1.0), kind="stable")[: _FINALISTS // 2]
         chosen = np.unique(np.concatenate([finalists, others]))
         R, t = R[chosen], t[chosen]
@@ -226,12 +229,12 @@ def _link(poses: BoardPoses, covariance: np.ndarray, plausible: np.ndarray, a: i
     support = float(pair.agreement(best_R[None], best_t[None], everyone)[0])
     # Rivals: what other single moments proposed, and what all moments say with one or both views' boards mirrored.
     rivals = pair.mirrored(best_R, best_t, witnesses)
-    turned = np.degrees(np.linalg.norm(R - best_R, axis=(-2, -1)) / np.sqrt(2))
+    turned = angle_deg(R, best_R)
     other = np.where(turned > _ANOTHER_DEG, agreement, -1.0)
     if other.max() > 0:
         second = int(other.argmax())
         rivals.append(pair.averaged(R[second], t[second], witnesses))
-    rivals = [one for one in rivals if np.degrees(np.linalg.norm(one[0] - best_R) / np.sqrt(2)) > _ANOTHER_DEG]
+    rivals = [one for one in rivals if angle_deg(one[0], best_R) > _ANOTHER_DEG]
     if not rivals:
         return Link(a, b, best_R, best_t, support, len(common), None, 0.0)
     against = pair.agreement(np.stack([one[0] for one in rivals]), np.stack([one[1] for one in rivals]), everyone)

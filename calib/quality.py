@@ -11,6 +11,7 @@ import numpy as np
 
 from calib.camera import Camera
 from calib.rig import Rig, nearest_to_axes
+from calib.rotation import angle_deg
 
 Level = Literal["note", "suspect", "bad"]
 
@@ -173,7 +174,7 @@ def _places(rig: Rig) -> Iterator[Finding]:
         if apart > SAME_PLACE * reach:
             continue
         pair = (a.name, b.name)
-        turn = float(np.degrees(np.linalg.norm(a.R - b.R) / np.sqrt(2)))
+        turn = float(angle_deg(a.R, b.R))
         unplaced = all(not camera.rvec.any() and not camera.t.any() for camera in (a, b))
         if unplaced:
             yield Finding(

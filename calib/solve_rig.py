@@ -20,7 +20,7 @@ from calib.covisibility import Covisibility, covisibility
 from calib.findings import NOISY, before_solving, of_rig, verdict_of
 from calib.given_lens import doubts_of
 from calib.held_out import Trial, judge_held_out
-from calib.initial import Start, link_between, mirrored_links, start, start_from
+from calib.initial import Start, corner_noise_px, link_between, mirrored_links, start, start_from
 from calib.intrinsics import Intrinsics, Model, everything_of, is_lens, solve_intrinsics
 from calib.lens_doubt import with_lens_doubt
 from calib.observations import BoardViews, choose
@@ -28,6 +28,7 @@ from calib.outcome import Outcome
 from calib.quality import Finding
 from calib.reporting import outcome_of
 from calib.rig import Rig
+from calib.rotation import angle_deg
 from calib.sight import BoardPoses, Sight, board_poses, sight_of
 from calib.solution import Solution, solve
 from calib.solved import LensDoubt, Lenses, Rival, Solved
@@ -201,7 +202,7 @@ def _best_of(
 
     Mirrored ones are made from the best solution so far, which is surer than what single views say.
     """
-    noise = np.maximum(np.nan_to_num(poses.noise_px(), nan=1.0), 0.1)
+    noise = corner_noise_px(poses)
     solutions = [solve(views, first.cameras(lenses.cameras), first.poses, free, poses.kept)]
     best = solutions[0]
     for _ in range(_MIRRORINGS):
@@ -230,7 +231,7 @@ def _best_of(
     rivals = []
     for index in order[1:]:
         turned = [
-            float(np.degrees(np.linalg.norm(mine.R - other.R) / np.sqrt(2)))
+            float(angle_deg(mine.R, other.R))
             for mine, other in zip(best.cameras, solutions[index].cameras, strict=True)
         ]
         elsewhere = tuple(name for name, angle in zip(views.names, turned, strict=True) if angle > _ELSEWHERE_DEG)

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
-from calib.camera import Camera
+from calib.camera import Camera, relative_pose
 from calib.medians import MAD_TO_SIGMA
 from calib.rig import Rig
 from calib.sight import skew
@@ -124,8 +124,7 @@ def _on_grid(time_s: np.ndarray, xy: np.ndarray, grid: np.ndarray, step_s: float
 
 
 def _essential(a: Camera, b: Camera) -> np.ndarray | None:
-    rotation = b.R @ a.R.T
-    t = b.t - rotation @ a.t
+    rotation, t = relative_pose(a, b)
     length = float(np.linalg.norm(t))
     if length < 1e-9:
         return None

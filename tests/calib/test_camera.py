@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from calib.camera import Camera
+from calib.camera import Camera, relative_pose
 from rigpose.errors import ConfigError
 from tests.calib.scenes import look_at
 
@@ -72,3 +72,11 @@ class TestValidation:
     def test_its_arrays_cannot_be_changed(self):
         with pytest.raises(ValueError, match="read-only"):
             self.good().t[0] = 1
+
+
+def test_a_relative_pose_brings_points_from_one_camera_into_the_other(camera):
+    other = look_at("right", (-1000, -2500, 1200), (100, 0, 700), 1400)
+    points = np.random.default_rng(0).uniform(-500, 500, (10, 3))
+    R, t = relative_pose(camera, other)
+    in_camera, in_other = (points @ one.R.T + one.t for one in (camera, other))
+    np.testing.assert_allclose(in_camera @ R.T + t, in_other, atol=1e-9)
