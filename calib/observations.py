@@ -6,7 +6,9 @@ NaN means that a camera did not see a point of the board at that moment.
 from __future__ import annotations
 
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +22,11 @@ from jaxtyping import Bool, Float, Int
 from rigpose.errors import ConfigError
 
 VERSION = 1
+BROKEN_NPZ = (
+    OSError, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError, MemoryError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What numpy and zipfile raise on a file that is no .npz, or a damaged one."""
 LEAST_POINTS = 4
 """Points of a plane in general position that fix its pose; fewer in a view say nothing."""
 GRID = (6, 8)
@@ -196,7 +203,7 @@ def load_views(path: str | Path) -> BoardViews:
             )
     except FileNotFoundError:
         raise ConfigError(path, "no such file", "check the path") from None
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
+    except (*BROKEN_NPZ, TypeError):
         raise ConfigError(path, "holds no board views", remedy) from None
 
 

@@ -28,6 +28,7 @@ from calib.camera import Camera
 from calib.formats import holding, pickles, text
 from calib.formats.found import Found, Reading, Views, lens_list, sized
 from calib.formats.rotations import numbers, rvec_of
+from calib.observations import BROKEN_NPZ
 from rigpose.errors import ConfigError
 
 TITLE = "DeepFly3D"
@@ -47,7 +48,7 @@ def recognises(path: Path) -> bool:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {"K", "R", "t"} <= set(arrays.files)
-    except (OSError, ValueError):
+    except BROKEN_NPZ:
         return False
 
 
@@ -92,7 +93,7 @@ def _of_npz(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, Any] = {key: file[key] for key in file.files}
-    except (OSError, ValueError) as error:
+    except BROKEN_NPZ as error:
         raise ConfigError(path, f"is no npz of plain arrays: {error}", "check the file") from None
     missing = sorted({"K", "R", "t"} - set(arrays))
     if missing:

@@ -24,7 +24,7 @@ import platformdirs
 import calib
 from calib.boards import Board
 from calib.detect import Detection, detect
-from calib.observations import BoardViews, views_of
+from calib.observations import BROKEN_NPZ, BoardViews, views_of
 from nodes.calibrate.film import Film, Reel, ReelReader
 from rigpose.errors import RigposeError
 
@@ -303,7 +303,7 @@ class _Cache:
                 for index, count, end in zip(data["index"], data["counts"], ends, strict=True):
                     part = slice(int(end - max(count, 0)), int(end))
                     self._known[int(index)] = None if count < 0 else Detection(ids[part], px[part])
-        except (OSError, KeyError, ValueError, EOFError):
+        except (*BROKEN_NPZ, TypeError, IndexError):
             self._known = {}
         return self._known
 
