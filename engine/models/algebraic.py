@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from calib import lens
 from calib.rig import RigArrays
 from calib.triangulate import triangulate, triangulate_with_residuals
 from engine.models.backbone import STRIDE
@@ -28,6 +29,8 @@ CONFIDENT_SHARE = 0.025
 MEAN = 110.0
 STD = 60.0
 """Of the pixels, all channels alike: BGR as it comes needs no exchange of channels."""
+FARTHEST = 100.0
+"""Units of the rig (its cameras' mean distance) beyond which training knows no point."""
 _SHAPES = 3
 
 
@@ -192,5 +195,19 @@ def to_image(points: Float[Tensor, "*n J 2"], crop_to_image: Float[Tensor, "*n 2
 def triangulate_each(
     points: Float[Tensor, "B V J 2"], weight: Float[Tensor, "B V J"], rigs: RigArrays
 ) -> Float[Tensor, "B J 3"]:
-    """`calib.triangulate` where each sample has a rig of its own (arrays with a leading axis B), in one batch."""
+    """`calib.triangulate` where each sample has a rig of its own (arrays with a leading axis B), in one batch.
+
+    NaN also where the answer lies further than `FARTHEST` units from the rig: the views' rays are parallel. Gradients
+    are finite, and 0 where there is no answer: what has none counts as not seen before anything is computed from it.
+    """
+    with torch.no_grad():
+        rays = torch.func.vmap(lens.undistort)(points, rigs.K, rigs.dist, rigs.fisheye)
+        seen = torch.isfinite(rays).all(dim=-1) & (weight > 0)
+        offset = (_triangulated(points, weight, rigs) - rigs.world[:, None, :3]) / rigs.world[:, None, 3:]
+        seen = seen & (offset.abs().amax(dim=-1) < FARTHEST)[:, None]
+    points = torch.where(seen[..., None], points, rigs.K[..., None, :2, 2])
+    return _triangulated(points, torch.where(seen, weight, 0.0), rigs)
+
+
+def _triangulated(points: Tensor, weight: Tensor, rigs: RigArrays) -> Float[Tensor, "B J 3"]:
     return torch.func.vmap(lambda p, w, *rig: triangulate(p, w, RigArrays(*rig)))(points, weight, *rigs)
