@@ -35,7 +35,8 @@ LEAST_GAIN = 0.02
 _ROUNDS = 2
 _TOLERANCE = 1e-7
 _STEPS = 200
-_LEAST_POINTS = 50
+LEAST_KEYPOINTS = 50
+"""Keypoints that two cameras or more must have seen at once."""
 _GROSS = 4.0
 _SCALE_OFF = 0.02
 _HELD_OUT = 0.1
@@ -130,7 +131,7 @@ def refine(
     half = px.shape[1] // 2
     first, second = sure[:, :half], sure[:, half:]
     held_before, held_after = float("nan"), float("nan")
-    if min(count(first), count(second)) >= _LEAST_POINTS:
+    if min(count(first), count(second)) >= LEAST_KEYPOINTS:
         swapped = [
             (rig.with_cameras(_solved(rig, a, sigma_px, 1).cameras), b) for a, b in ((first, second), (second, first))
         ]
@@ -201,10 +202,10 @@ _UNVERIFIED = Finding(
 
 def _solved(rig: Rig, px: np.ndarray, sigma_px: float | None, rounds: int = _ROUNDS) -> Adjusted:
     """Extrinsics from keypoints, beginning again from the better points."""
-    if count(px) < _LEAST_POINTS:
+    if count(px) < LEAST_KEYPOINTS:
         raise ConfigError(
             "refine",
-            f"{count(px)} keypoints were seen by two cameras at once, at least {_LEAST_POINTS} are needed",
+            f"{count(px)} keypoints were seen by two cameras at once, at least {LEAST_KEYPOINTS} are needed",
             "record for longer, or lower the confidence asked for",
         )
     n_views, n_frames, n_joints = px.shape[:3]

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from calib.document import rig_from_document
+from calib.observations import BROKEN_NPZ
+from calib.refine import LEAST_KEYPOINTS
 from calib.rig import Rig
 from capture.rundir import RunDirectory
 from capture.session import SessionReader
 from capture.wire import META, POSES, PoseSubscriber
+from nodes.calibrate.listening import Listening
 from nodes.calibrate.recorded_rig import RecordedRig, rig_of_run, rig_of_session
 from nodes.meta import info_of
 from rigpose import codec
@@ -76,7 +79,9 @@ class Sightings:
         return replace(self, cameras=names, px=px, confidence=confidence)
 
 
-def sightings(source: str | Path, *, seconds: float = 20.0, run_dir: Path | None = None) -> Sightings:
+def sightings(
+    source: str | Path, *, seconds: float = 20.0, run_dir: Path | None = None, quiet: bool = True
+) -> Sightings:
     """The keypoints of a session, of the running rig, or of an ``.npz``.
 
     Args:
@@ -84,13 +89,14 @@ def sightings(source: str | Path, *, seconds: float = 20.0, run_dir: Path | None
             ``confidence`` (V, T, J).
         seconds: How long to listen to the running rig.
         run_dir: Of the running rig; default: the latest.
+        quiet: Do not show how much was heard of it so far.
 
     Raises:
         RigposeError: There are none.
     """
     if str(source) == RUNNING:
         run = RunDirectory.open(run_dir) if run_dir is not None else RunDirectory.latest()
-        return _heard(run, seconds)
+        return _heard(run, seconds, quiet)
     path = Path(source).expanduser()
     if path.suffix.lower() == ".npz":
         return _from_file(path)
@@ -154,7 +160,7 @@ def _from_file(path: Path) -> Sightings:
             )
     except FileNotFoundError:
         raise ConfigError(path, "no such file", "check the path") from None
-    except (OSError, ValueError, EOFError) as error:
+    except BROKEN_NPZ as error:
         raise ConfigError(path, f"cannot be read: {' '.join(str(error).split())}", remedy) from None
     if px.ndim != 4 or px.shape[-1] != 2 or px.shape[0] != len(cameras) or sure.shape != seen.shape:
         raise ConfigError(path, f"px has shape {list(px.shape)}, confidence {list(sure.shape)}", remedy)
@@ -231,9 +237,14 @@ class Heard:
                 return
 
 
-def _heard(run: RunDirectory, seconds: float) -> Sightings:
+def _heard(run: RunDirectory, seconds: float, quiet: bool) -> Sightings:
+    poses = []
     with Heard(run) as heard:
-        poses = [pose for pose in heard.poses(seconds) if pose is not None]
+        with Listening(seconds, LEAST_KEYPOINTS, quiet=quiet) as listening:
+            for pose in heard.poses(seconds):
+                listening.add(pose)
+                if pose is not None:
+                    poses.append(pose)
         if poses and heard.rig is None:
             heard.wait_for_rig()
         log.info("heard %d poses in %.0f s", len(poses), seconds)

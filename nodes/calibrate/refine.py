@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from calib.convert import read_any
-from calib.observations import load_views
+from calib.observations import BROKEN_NPZ, load_views
 from calib.outcome import Outcome
 from calib.refine import Confirmation, Refined, confirm, confirmed, refine
 from calib.rig import Rig, write_rig
@@ -35,6 +35,7 @@ def run(
     min_confidence: float | None,
     seconds: float,
     run_dir: Path | None,
+    quiet: bool = False,
 ) -> int:
     """Refine a rig.
 
@@ -47,12 +48,13 @@ def run(
         min_confidence: Of keypoints to use.
         seconds: How long to listen to a running rig.
         run_dir: Of the running rig.
+        quiet: Do not show how much was heard of it so far.
 
     Returns:
         The exit code: 4 where the verdict is bad.
     """
     check_free(out.to)
-    seen = sightings(source, seconds=seconds, run_dir=run_dir)
+    seen = sightings(source, seconds=seconds, run_dir=run_dir, quiet=quiet)
     given = None if rig_file is None else read_any(rig_file, None, units).rig
     before = _rig_of(seen, given)
     return refine_to_file(
@@ -201,7 +203,7 @@ def _holds_views(path: Path) -> bool:
     try:
         with np.load(path, allow_pickle=False) as data:
             return "target_mm" in data.files
-    except (OSError, ValueError, EOFError):
+    except BROKEN_NPZ:
         return False
 
 

@@ -187,6 +187,7 @@ def refine(
     no_report: NoReport = False,
     json: Json = False,
     write_bad: WriteBad = False,
+    quiet: Quiet = False,
 ) -> None:
     """Solve the places of cameras anew from keypoints.
 
@@ -201,7 +202,7 @@ def refine(
         out = solve.Out(to, report, no_report, json, write_bad)
         return run(
             source, out, rig_file=rig, units=units.value if units else None, confirm_with=confirm or [],
-            min_confidence=min_confidence, seconds=seconds, run_dir=run_dir,
+            min_confidence=min_confidence, seconds=seconds, run_dir=run_dir, quiet=quiet,
         )  # fmt: skip
 
     end(body)
