@@ -7,14 +7,19 @@ included. `SMALL` are arguments for processors without a GPU: less than a hundre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from math import gcd
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 PUBLISHED_WIDTHS = (32, 64, 128, 128, 128, 128)
+NORM_GROUPS = 8
+"""Of group normalisation, where the channels can be parted so."""
 SMALL: dict[str, Any] = {
     "widths": (16, 32, 64, 64),
+    "squeeze": 16,
     "first": 16,
     "first_kernel": 3,
     "front": 0,
@@ -25,13 +30,18 @@ SMALL: dict[str, Any] = {
 """For volumes of 32 voxels a side."""
 
 
-class Convolution3d(nn.Module):
-    """Convolution, batch normalisation, ReLU."""
+def normalisation(channels: int, kind: str) -> nn.Module:
+    """A layer of the kind: ``batch`` or ``group``."""
+    return nn.BatchNorm3d(channels) if kind == "batch" else nn.GroupNorm(gcd(channels, NORM_GROUPS), channels)
 
-    def __init__(self, before: int, after: int, kernel: int) -> None:
+
+class Convolution3d(nn.Module):
+    """Convolution, normalisation, ReLU."""
+
+    def __init__(self, before: int, after: int, kernel: int, norm: str = "batch") -> None:
         super().__init__()
         self.block = nn.Sequential(
-            nn.Conv3d(before, after, kernel, padding=kernel // 2), nn.BatchNorm3d(after), nn.ReLU(inplace=True)
+            nn.Conv3d(before, after, kernel, padding=kernel // 2), normalisation(after, norm), nn.ReLU(inplace=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,17 +52,19 @@ class Convolution3d(nn.Module):
 class Residual3d(nn.Module):
     """Two convolutions, added to their input; where the channels differ, to a linear map of it."""
 
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, before: int, after: int, norm: str = "batch") -> None:
         super().__init__()
         self.res_branch = nn.Sequential(
             nn.Conv3d(before, after, 3, padding=1),
-            nn.BatchNorm3d(after),
+            normalisation(after, norm),
             nn.ReLU(inplace=True),
             nn.Conv3d(after, after, 3, padding=1),
-            nn.BatchNorm3d(after),
+            normalisation(after, norm),
         )
         self.skip_con = (
-            nn.Sequential() if before == after else nn.Sequential(nn.Conv3d(before, after, 1), nn.BatchNorm3d(after))
+            nn.Sequential()
+            if before == after
+            else nn.Sequential(nn.Conv3d(before, after, 1), normalisation(after, norm))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,12 +73,12 @@ class Residual3d(nn.Module):
 
 
 class Upsampling3d(nn.Module):
-    """To twice the size by a transposed convolution, batch normalisation, ReLU."""
+    """To twice the size by a transposed convolution, normalisation, ReLU."""
 
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, before: int, after: int, norm: str = "batch") -> None:
         super().__init__()
         self.block = nn.Sequential(
-            nn.ConvTranspose3d(before, after, 2, stride=2), nn.BatchNorm3d(after), nn.ReLU(inplace=True)
+            nn.ConvTranspose3d(before, after, 2, stride=2), normalisation(after, norm), nn.ReLU(inplace=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,9 +86,10 @@ class Upsampling3d(nn.Module):
         return self.block(x)
 
 
-def _residuals(count: int, width: int) -> nn.Module:
+def _residuals(count: int, width: int, norm: str) -> nn.Module:
     """So many blocks: the block itself where it is one, for its parameters' names."""
-    return Residual3d(width, width) if count == 1 else nn.Sequential(*(Residual3d(width, width) for _ in range(count)))
+    blocks = [Residual3d(width, width, norm) for _ in range(count)]
+    return blocks[0] if count == 1 else nn.Sequential(*blocks)
 
 
 class EncoderDecoder(nn.Module):
@@ -86,18 +99,19 @@ class EncoderDecoder(nn.Module):
         widths: Channels at each size, the largest size first.
         skips: Residual blocks on each way across.
         decoders: Residual blocks before each step up.
+        norm: Kind of normalisation.
     """
 
-    def __init__(self, widths: Sequence[int], skips: int, decoders: int) -> None:
+    def __init__(self, widths: Sequence[int], skips: int, decoders: int, norm: str = "batch") -> None:
         super().__init__()
         self.levels = len(widths) - 1
         for level in range(1, self.levels + 1):
             before, after = widths[level - 1], widths[level]
-            self.add_module(f"encoder_res{level}", Residual3d(before, after))
-            self.add_module(f"skip_res{level}", _residuals(skips, before))
-            self.add_module(f"decoder_res{level}", _residuals(decoders, after))
-            self.add_module(f"decoder_upsample{level}", Upsampling3d(after, before))
-        self.mid_res = Residual3d(widths[-1], widths[-1])
+            self.add_module(f"encoder_res{level}", Residual3d(before, after, norm))
+            self.add_module(f"skip_res{level}", _residuals(skips, before, norm))
+            self.add_module(f"decoder_res{level}", _residuals(decoders, after, norm))
+            self.add_module(f"decoder_upsample{level}", Upsampling3d(after, before, norm))
+        self.mid_res = Residual3d(widths[-1], widths[-1], norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, widths[0], S, S, S) to the same shape."""
@@ -119,12 +133,14 @@ class V2V(nn.Module):
         inputs: Channels in.
         joints: Channels out.
         widths: Channels at each size; the side of a volume is a multiple of 2 to the power of their number less one.
+        squeeze: Channels that a pointwise convolution leaves before all else; 0: there is none.
         first: Channels of the first convolution.
         first_kernel: Its kernel's side.
         front: Residual blocks at full size before the first step down. Without any, ``first`` is ``widths[0]``.
         skips: Residual blocks on each way across.
         decoders: Residual blocks before each step up.
         back: 1: a residual block and two pointwise convolutions at full size come last; 0: nothing but the output.
+        norm: ``batch``, or ``group``: of each volume alone.
     """
 
     def __init__(
@@ -133,25 +149,28 @@ class V2V(nn.Module):
         joints: int = 17,
         *,
         widths: Sequence[int] = PUBLISHED_WIDTHS,
+        squeeze: int = 0,
         first: int = 16,
         first_kernel: int = 7,
         front: int = 3,
         skips: int = 1,
         decoders: int = 1,
         back: int = 1,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         if front == 0 and first != widths[0]:
             raise ValueError(f"first {first} must be widths[0] {widths[0]} where front is 0")
+        self.squeeze = Convolution3d(inputs, squeeze, 1, norm) if squeeze else nn.Sequential()
         channels = [first, *[widths[0]] * front]
-        blocks = [Residual3d(before, after) for before, after in zip(channels, channels[1:], strict=False)]
-        self.front_layers = nn.Sequential(Convolution3d(inputs, first, first_kernel), *blocks)
-        self.encoder_decoder = EncoderDecoder(widths, skips, decoders)
+        blocks = [Residual3d(before, after, norm) for before, after in pairwise(channels)]
+        self.front_layers = nn.Sequential(Convolution3d(squeeze or inputs, first, first_kernel, norm), *blocks)
+        self.encoder_decoder = EncoderDecoder(widths, skips, decoders, norm)
         self.back_layers = nn.Sequential()
         if back:
             last = widths[0]
             self.back_layers = nn.Sequential(
-                Residual3d(last, last), Convolution3d(last, last, 1), Convolution3d(last, last, 1)
+                Residual3d(last, last, norm), Convolution3d(last, last, 1, norm), Convolution3d(last, last, 1, norm)
             )
         self.output_layer = nn.Conv3d(widths[0], joints, 1)
         self.multiple = 2 ** (len(widths) - 1)
@@ -168,5 +187,5 @@ class V2V(nn.Module):
         """
         if any(side % self.multiple for side in volumes.shape[2:]):
             raise ValueError(f"volumes of {list(volumes.shape[2:])} voxels: sides must be multiples of {self.multiple}")
-        x = self.encoder_decoder(self.front_layers(volumes))
+        x = self.encoder_decoder(self.front_layers(self.squeeze(volumes)))
         return self.output_layer(self.back_layers(x))

@@ -56,7 +56,22 @@ def test_agrees_with_the_definition() -> None:
     assert np.abs(got - want).max() < 1e-4 * np.abs(want).max()
 
 
-@pytest.mark.parametrize("options", [SMALL, {"widths": (4, 8), "first": 2, "front": 1, "skips": 2, "decoders": 0}])
+def test_group_normalisation_knows_nothing_of_the_batch() -> None:
+    torch.manual_seed(0)
+    model = V2V(3, 2, **(SMALL | {"norm": "group"})).train()
+    volumes = torch.randn(2, 3, 16, 16, 16)
+    with torch.no_grad():
+        assert torch.allclose(model(volumes)[:1], model(volumes[:1]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SMALL,
+        SMALL | {"norm": "group"},
+        {"widths": (4, 8), "squeeze": 2, "first": 2, "front": 1, "skips": 2, "decoders": 0},
+    ],
+)
 def test_other_forms_train(options) -> None:
     torch.manual_seed(0)
     model = V2V(3, 2, **options)
