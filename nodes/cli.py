@@ -45,6 +45,14 @@ class Viewer(StrEnum):
     web = "web"
 
 
+class Predictions(StrEnum):
+    """Whether points of a network count as labels."""
+
+    alone = "alone"
+    always = "always"
+    never = "never"
+
+
 RunDir = Annotated[
     Path | None, typer.Option("--run-dir", metavar="DIR", help="Run directory of the rig; default: the latest.")
 ]
@@ -246,6 +254,54 @@ def demo(
         from nodes.demo import demo as show
 
         return show(seconds)
+
+    _end(body)
+
+
+@app.command("labels", epilog="Example: rigpose labels labeled-data/ --cameras top,side --png sheet.png")
+def labels_command(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A file of labels, or the folder or project that holds them.")
+    ],
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the videos or pictures are, if not where the labels say.")
+    ] = None,
+    cameras: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Names in those of the files, by commas, or a pattern: 'run*_{camera}'."),
+    ] = None,
+    skeleton: Annotated[
+        str | None, typer.Option(metavar="NAME", help="OpenPose's: body25, body25b, coco18 or mpi15.")
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which one, of a COCO file with several.")
+    ] = None,
+    predictions: Annotated[
+        Predictions, typer.Option(help="Whether points that a network set count; alone: where there are no others.")
+    ] = Predictions.alone,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw some pictures with their points.")] = None,
+    write: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all labels as one file of ours.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what labelled keypoints hold.
+
+    Reads DeepLabCut, SLEAP, COCO and OpenPose: counts of each joint, boxes, cameras, pictures that are missing.
+    """
+
+    def body() -> int:
+        from nodes.labels import labels as show
+
+        return show(
+            path,
+            pictures=pictures,
+            cameras=cameras,
+            skeleton=skeleton,
+            category=category,
+            predictions=predictions.value,
+            png=png,
+            write=write,
+            as_json=json,
+        )
 
     _end(body)
 

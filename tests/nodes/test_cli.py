@@ -23,6 +23,7 @@ COMMANDS = (
     "record",
     "doctor",
     "demo",
+    "labels",
     "models",
     "models list",
     "models show",
