@@ -10,12 +10,11 @@ from rigpose.config import Config, FilePath
 from rigpose.errors import ConfigError
 from training.datasets.human36m import BoxKind, Human36M, PictureKind, read_labels
 from training.datasets.panoptic import BoxKind as PanopticBoxKind
-from training.datasets.panoptic import Panoptic, ProtocolName
+from training.datasets.panoptic import Panoptic
 from training.datasets.pictures import check_pictures
 from training.datasets.precalculated import Precalculated, read_precalculated
+from training.datasets.protocols import ProtocolName, Split
 from training.datasets.shots import Shots, picture_files
-
-Split = Literal["train", "val"]
 
 
 class ShotsSection(Config):

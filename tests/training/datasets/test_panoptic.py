@@ -17,15 +17,13 @@ from training.datasets.arrays import write_arrays
 from training.datasets.index import Key
 from training.datasets.panoptic import (
     LABELS,
-    PANOPTIC15,
-    PANOPTIC19,
-    PROTOCOLS,
     Panoptic,
     absent_file,
     bodies_in,
     detections_name,
     read_cameras,
 )
+from training.datasets.protocols import PANOPTIC15, PANOPTIC19, PROTOCOLS
 from training.datasets.shots import ShotOrder, ShotSamples
 
 TRAIN, VAL = "171204_pose3", "171204_pose5"
