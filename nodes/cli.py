@@ -274,7 +274,7 @@ def labels_command(
         str | None, typer.Option(metavar="NAME", help="OpenPose's: body25, body25b, coco18 or mpi15.")
     ] = None,
     category: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which one, of a COCO file with several.")
+        str | None, typer.Option(metavar="NAME", help="Which one, of a COCO file with several; of DeepLabCut: single.")
     ] = None,
     predictions: Annotated[
         Predictions, typer.Option(help="Whether points that a network set count; alone: where there are no others.")

@@ -35,7 +35,7 @@ def labels(
         pictures: Where its videos or pictures are.
         cameras: Names separated by commas, or a pattern with ``{camera}``.
         skeleton: Of OpenPose's points.
-        category: Of a COCO file with several.
+        category: Of a COCO file with several; ``single`` = DeepLabCut's unique body parts.
         predictions: Whether points that a network set count.
         png: A contact sheet to draw.
         write: A file of our own to write.

@@ -1,6 +1,7 @@
 """COCO keypoints: one JSON with images, annotations and categories, as COCO, CVAT, Label Studio and others write it.
 
-Keypoints are x, y and a flag: 0 not labelled, 1 labelled though hidden, 2 seen. COCO counts pixels from
+Keypoints are x, y and a flag: 0 not labelled, 1 labelled though hidden, 2 seen; in files without any 2,
+1 is seen. COCO counts pixels from
 0, so a keypoint on the first pixel's centre is (0, 0), as here. Boxes are x, y, width, height of the
 picture's surface, whose corner is half a pixel from that centre.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,7 @@ def read(path: Path, how: How) -> Labels:
             annotations[one.get("image_id")].append((place, one))
             per_category[one.get("category_id")] += 1
     identity, skeleton = _category(document, path, how, per_category)
+    says_hidden = _says_hidden(annotations.values())
     frames, unlabelled, known, boxes = [], 0, set(), False
     for place, image in objects(document, "images", path):
         name = image.get("file_name")
@@ -67,7 +70,7 @@ def read(path: Path, how: How) -> Labels:
             raise ConfigError(path, f"key images.{place}.id: {image.get('id')} stands there twice", "number them anew")
         known.add(image.get("id"))
         mine = [item for item in annotations.get(image.get("id"), ()) if item[1].get("category_id") == identity]
-        frame = _frame(path, posix(name), image, mine, skeleton)
+        frame = _frame(path, posix(name), image, mine, skeleton, says_hidden)
         boxes |= any("bbox" in one for _, one in mine)
         if frame.labelled.any():
             frames.append(frame)
@@ -78,8 +81,26 @@ def read(path: Path, how: How) -> Labels:
         where = f"key annotations.{min(lost)}.image_id"
         raise ConfigError(path, f"{where}: no image has that id", "export the labels again with their images")
     others = sum(per_category.values()) - per_category[identity]
-    notes = (f"{others} annotations of other categories are left out",) if others else ()
-    return Labels(TITLE, (path,), skeleton, tuple(frames), unlabelled, says_hidden=True, gives_boxes=boxes, notes=notes)
+    notes = [f"{others} annotations of other categories are left out"] if others else []
+    if not says_hidden:
+        notes.append(f"{path.name} has no flag 2, so its 1 is taken for labelled and seen")
+    return Labels(
+        TITLE,
+        (path,),
+        skeleton,
+        tuple(frames),
+        unlabelled,
+        says_hidden=says_hidden,
+        gives_boxes=boxes,
+        notes=tuple(notes),
+    )
+
+
+def _says_hidden(annotations: Iterable[list[tuple[int, dict[str, Any]]]]) -> bool:
+    """Whether a flag of 2 stands anywhere: some programs write 1 for all that is labelled."""
+    return any(
+        2 in one["keypoints"][2::3] for those in annotations for _, one in those if isinstance(one["keypoints"], list)
+    )
 
 
 def _category(document: dict[str, Any], path: Path, how: How, used: dict[Any, int]) -> tuple[Any, Skeleton]:
@@ -112,7 +133,12 @@ def _category(document: dict[str, Any], path: Path, how: How, used: dict[Any, in
 
 
 def _frame(
-    path: Path, name: str, image: dict[str, Any], annotations: list[tuple[int, dict[str, Any]]], skeleton: Skeleton
+    path: Path,
+    name: str,
+    image: dict[str, Any],
+    annotations: list[tuple[int, dict[str, Any]]],
+    skeleton: Skeleton,
+    says_hidden: bool,
 ) -> LabelledFrame:
     n, joints = len(annotations), len(skeleton.joints)
     points = np.full((n, joints, 2), np.nan)
@@ -126,7 +152,7 @@ def _frame(
             key = f"key annotations.{place}.keypoints"
             raise ConfigError(path, f"{key}: the flag {odd:g} is not 0, 1 or 2", "correct that entry")
         points[row] = np.where(flag[:, None] > 0, values[:, :2], np.nan)
-        hidden[row] = flag == 1
+        hidden[row] = (flag == 1) & says_hidden
         boxes[row] = _box(one, path, f"annotations.{place}.bbox")
     return frame_of(
         Picture(name, size=_size(image)),

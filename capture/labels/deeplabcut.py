@@ -1,9 +1,10 @@
 """DeepLabCut: a table for each video, ``labeled-data/VIDEO/CollectedData_SCORER.csv``, and the project's config.
 
 Each row is a picture, each pair of columns a body part, with a row of individuals in projects of several
-animals. Body parts that are the arena's (``uniquebodyparts``, individual ``single``) are no animal's and are
-left out. The ``.h5`` beside each table holds the same; it needs pandas and a pickle to be read, so the
-table is. Its points have the centre of the first pixel at (0, 0), as here.
+animals. Body parts that are there once (``uniquebodyparts``, individual ``single``: corners of the arena, or
+a mother among pups) are none of these animals' and are left out, or read alone as category ``single``. The
+``.h5`` beside each table holds the same; it needs pandas and a pickle to be read, so the table is. Its points
+have the centre of the first pixel at (0, 0), as here.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from rigpose.errors import ConfigError
 TITLE = "DeepLabCut"
 CONFIG = "config.yaml"
 _TABLE = "CollectedData_"
-_ARENA = "single"
+_UNIQUE = "single"
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 
 
@@ -62,7 +63,7 @@ class _Table:
         path: The file.
         scorer: Who labelled.
         joints: Body parts in order.
-        arena: Body parts that are no animal's.
+        others: Body parts that were left out: those that are there once, or those of the animals.
         subjects: Individuals; one empty name where there is one animal.
         pictures: Names as the table has them.
         points: (pictures, subjects, joints, 2) px.
@@ -71,7 +72,7 @@ class _Table:
     path: Path
     scorer: str
     joints: tuple[str, ...]
-    arena: tuple[str, ...]
+    others: tuple[str, ...]
     subjects: tuple[str, ...]
     pictures: tuple[str, ...]
     points: np.ndarray
@@ -121,7 +122,7 @@ def read(path: Path, how: How) -> Labels:
     """
     if path.suffix.lower() == ".h5":
         path = _beside(path)
-    table = _table(path)
+    table = _table(path, how.category)
     project = next((_project(one / CONFIG) for one in path.parents[1:3] if is_project(one)), None)
     joints = project.joints if project and set(table.joints) <= set(project.joints) else table.joints
     order = [table.joints.index(joint) if joint in table.joints else -1 for joint in joints]
@@ -143,9 +144,10 @@ def read(path: Path, how: How) -> Labels:
 
 def _notes(table: _Table, project: _Project | None, offset_px: tuple[int, int]) -> tuple[str, ...]:
     notes = []
-    if table.arena:
-        notes.append(f"body parts that are no animal's are left out: {', '.join(table.arena)}")
-    if project is not None and not set(table.joints) <= set(project.joints):
+    if table.others:
+        choice = "" if table.subjects == (_UNIQUE,) else f": --category {_UNIQUE} reads those alone"
+        notes.append(f"other body parts are left out ({', '.join(table.others)}){choice}")
+    if project is not None and table.subjects != (_UNIQUE,) and not set(table.joints) <= set(project.joints):
         odd = ", ".join(joint for joint in table.joints if joint not in project.joints)
         notes.append(f"{project.path} does not know {odd}: took the joints of {table.path.name}")
     if any(offset_px):
@@ -164,7 +166,7 @@ def _beside(path: Path) -> Path:
     return table
 
 
-def _table(path: Path) -> _Table:
+def _table(path: Path, category: str | None) -> _Table:
     try:
         rows = [row for row in csv.reader(io.StringIO(read_text(path))) if any(cell.strip() for cell in row)]
     except csv.Error as error:
@@ -190,8 +192,12 @@ def _table(path: Path) -> _Table:
     columns: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for index in range(first, width):
         columns[individuals[index], header["bodyparts"][index]][coords[index]] = index
-    animals = [key for key in columns if "individuals" not in header or key[0] != _ARENA]
-    arena = tuple(part for subject, part in columns if (subject, part) not in animals)
+    unique = [key for key in columns if "individuals" in header and key[0] == _UNIQUE]
+    if category is not None and (category != _UNIQUE or not unique):
+        remedy = f"leave --category out, or give {_UNIQUE}" if unique else "leave --category out"
+        raise ConfigError(path, f"has no category {category!r}", remedy)
+    animals = unique if category else [key for key in columns if key not in unique]
+    others = tuple(dict.fromkeys(part for subject, part in columns if (subject, part) not in animals))
     if not animals:
         raise ConfigError(path, "has no columns of body parts", "save it from DeepLabCut again")
     for (_, part), found in columns.items():
@@ -213,7 +219,7 @@ def _table(path: Path) -> _Table:
     pictures = tuple(posix("/".join(cell.strip() for cell in cells[:first])) for cells in body)
     scorers = {cell for cell in header.get("scorer", [])[first:] if cell}
     scorer = ", ".join(sorted(scorers)) or path.stem.removeprefix(_TABLE)
-    return _Table(path, scorer, joints, arena, subjects, pictures, points)
+    return _Table(path, scorer, joints, others, subjects, pictures, points)
 
 
 def _number(cell: str, path: Path, row: int, part: str) -> float:

@@ -22,7 +22,7 @@ class How:
 
     Attributes:
         skeleton: Name of OpenPose's skeleton.
-        category: Of a COCO file with several.
+        category: Of a COCO file with several; ``single`` = DeepLabCut's unique body parts.
         predictions: Whether points that a network set count: where a file holds no others, always, or never.
     """
 

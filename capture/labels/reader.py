@@ -43,7 +43,8 @@ def read_labels(
         pictures: Folder of the videos or pictures, where they do not lie where the labels say nor beside them.
         cameras: As in `capture.labels.cameras.named`.
         skeleton: Which one OpenPose's points are of: ``body25 | body25b | coco18 | mpi15``; ``None`` = by their number.
-        category: Of a COCO file that has several with keypoints.
+        category: Of a COCO file that has several with keypoints; ``single`` = DeepLabCut's body parts that are there
+            once beside several animals.
         predictions: Whether points that a network set count in SLEAP's files: where a file holds no others
             (``alone``), ``always``, or ``never``.
 

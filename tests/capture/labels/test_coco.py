@@ -21,6 +21,15 @@ class TestPoints:
         assert frame.confidence.tolist() == [[1, 1, 0], [1, 0, 1]]
         assert labels.says_hidden and labels.unlabelled == 1
 
+    def test_of_files_whose_flags_are_zero_and_one_are_seen(self, tmp_path: Path) -> None:
+        document = coco()
+        for annotation in document["annotations"]:
+            annotation["keypoints"][2::3] = [min(flag, 1) for flag in annotation["keypoints"][2::3]]
+        labels = read_labels(write_json(tmp_path / "labels.json", document))
+        assert not labels.says_hidden and not labels.frames[0].hidden.any()
+        assert labels.frames[0].labelled.sum() == 4
+        assert labels.notes == ("labels.json has no flag 2, so its 1 is taken for labelled and seen",)
+
     def test_lie_on_the_pixels_that_were_labelled(self, tmp_path: Path) -> None:
         picture(tmp_path / "images" / "a.png", [(10, 20), (12, 22)])
         labels = read_labels(write_json(tmp_path / "labels.json", coco()))

@@ -75,7 +75,15 @@ class TestSeveralAnimals:
         assert first.points[1, 0].tolist() == [5, 6] and np.isnan(first.points[1, 1]).all()
         assert second.points.tolist() == [[[7, 8], [9, 10]]]
         assert labels.unlabelled == 1
-        assert labels.notes == ("body parts that are no animal's are left out: corner",)
+        assert labels.notes == ("other body parts are left out (corner): --category single reads those alone",)
+
+    def test_beside_which_something_is_labelled_once(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "labeled-data" / "pair" / "CollectedData_Ada.csv", MANY)
+        labels = read_labels(path, category="single")
+        assert labels.skeleton.joints == ("corner",) and len(labels) == 3
+        assert all(frame.points.tolist() == [[[60, 40]]] for frame in labels.frames)
+        with pytest.raises(ConfigError, match="no category 'mouse' .*or give single"):
+            read_labels(path, category="mouse")
 
     def test_of_a_project_whose_config_says_multi(self, tmp_path: Path) -> None:
         text = CONFIG.replace("bodyparts:", "bodyparts: MULTI!\nmultianimalbodyparts:").replace(
