@@ -53,6 +53,13 @@ class Predictions(StrEnum):
     never = "never"
 
 
+class PixelOrigin(StrEnum):
+    """Where a format counts pixels from."""
+
+    centre = "centre"
+    corner = "corner"
+
+
 RunDir = Annotated[
     Path | None, typer.Option("--run-dir", metavar="DIR", help="Run directory of the rig; default: the latest.")
 ]
@@ -279,6 +286,9 @@ def labels_command(
     predictions: Annotated[
         Predictions, typer.Option(help="Whether points that a network set count; alone: where there are no others.")
     ] = Predictions.alone,
+    origin: Annotated[
+        PixelOrigin, typer.Option(help="What (0, 0) is of the first pixel, in COCO's and OpenPose's files.")
+    ] = PixelOrigin.centre,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw some pictures with their points.")] = None,
     write: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all labels as one file of ours.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -298,6 +308,7 @@ def labels_command(
             skeleton=skeleton,
             category=category,
             predictions=predictions.value,
+            origin=origin.value,
             png=png,
             write=write,
             as_json=json,

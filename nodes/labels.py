@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from capture.labels import Labels, read_labels, write_labels
-from capture.labels.reader import Predictions
+from capture.labels.reader import Origin, Predictions
 
 _LISTED = 5
 
@@ -24,6 +24,7 @@ def labels(
     skeleton: str | None = None,
     category: str | None = None,
     predictions: Predictions = "alone",
+    origin: Origin = "centre",
     png: Path | None = None,
     write: Path | None = None,
     as_json: bool = False,
@@ -37,6 +38,7 @@ def labels(
         skeleton: Of OpenPose's points.
         category: Of a COCO file with several; ``single`` = DeepLabCut's unique body parts.
         predictions: Whether points that a network set count.
+        origin: What (0, 0) is in formats that leave it open.
         png: A contact sheet to draw.
         write: A file of our own to write.
         as_json: Print JSON.
@@ -51,6 +53,7 @@ def labels(
         skeleton=skeleton,
         category=category,
         predictions=predictions,
+        origin=origin,
     )
     if write is not None:
         write_labels(found, write)

@@ -2,7 +2,8 @@
 
 Keypoints are x, y and a flag: 0 not labelled, 1 labelled though hidden, 2 seen; in files without any 2,
 1 is seen. COCO counts pixels from
-0, so a keypoint on the first pixel's centre is (0, 0), as here. Boxes are x, y, width, height of the
+0, so a keypoint on the first pixel's centre is (0, 0), as here; programs in which that is the pixel's corner
+write the same file (``origin``). Boxes are x, y, width, height of the
 picture's surface, whose corner is half a pixel from that centre.
 """
 
@@ -70,7 +71,7 @@ def read(path: Path, how: How) -> Labels:
             raise ConfigError(path, f"key images.{place}.id: {image.get('id')} stands there twice", "number them anew")
         known.add(image.get("id"))
         mine = [item for item in annotations.get(image.get("id"), ()) if item[1].get("category_id") == identity]
-        frame = _frame(path, posix(name), image, mine, skeleton, says_hidden)
+        frame = _frame(path, posix(name), image, mine, skeleton, says_hidden, how.first_px)
         boxes |= any("bbox" in one for _, one in mine)
         if frame.labelled.any():
             frames.append(frame)
@@ -139,6 +140,7 @@ def _frame(
     annotations: list[tuple[int, dict[str, Any]]],
     skeleton: Skeleton,
     says_hidden: bool,
+    first_px: float,
 ) -> LabelledFrame:
     n, joints = len(annotations), len(skeleton.joints)
     points = np.full((n, joints, 2), np.nan)
@@ -151,7 +153,7 @@ def _frame(
             odd = float(flag[~np.isin(flag, (0, 1, 2))][0])
             key = f"key annotations.{place}.keypoints"
             raise ConfigError(path, f"{key}: the flag {odd:g} is not 0, 1 or 2", "correct that entry")
-        points[row] = np.where(flag[:, None] > 0, values[:, :2], np.nan)
+        points[row] = np.where(flag[:, None] > 0, values[:, :2] - first_px, np.nan)
         hidden[row] = (flag == 1) & says_hidden
         boxes[row] = _box(one, path, f"annotations.{place}.bbox")
     return frame_of(

@@ -24,11 +24,18 @@ class How:
         skeleton: Name of OpenPose's skeleton.
         category: Of a COCO file with several; ``single`` = DeepLabCut's unique body parts.
         predictions: Whether points that a network set count: where a file holds no others, always, or never.
+        origin: Whether (0, 0) is the ``centre`` of the first pixel or its ``corner``, in formats that leave it open.
     """
 
     skeleton: str | None = None
     category: str | None = None
     predictions: str = "alone"
+    origin: str = "centre"
+
+    @property
+    def first_px(self) -> float:
+        """What the centre of the first pixel is called, in x and in y, by a format that does not say it."""
+        return 0.5 if self.origin == "corner" else 0.0
 
 
 def peek(path: Path) -> str:

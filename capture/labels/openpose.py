@@ -63,7 +63,7 @@ def read(path: Path, how: How) -> Labels:
     for file, found in zip(files, people, strict=True):
         values = np.stack(found) if found else np.zeros((0, joints, 3))
         missed = (values[..., :2] == 0).all(axis=-1) | (values[..., 2] <= 0)
-        points = np.where(missed[..., None], np.nan, values[..., :2])
+        points = np.where(missed[..., None], np.nan, values[..., :2] - how.first_px)
         frame = frame_of(_picture(file, looked_in), points, confidence=np.clip(values[..., 2], 0, 1), by_network=True)
         if frame.labelled.any():
             frames.append(frame)

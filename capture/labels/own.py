@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,8 +61,8 @@ class _Document(Config):
 
 
 def recognises(path: Path) -> bool:
-    """A JSON file that says so in its first line."""
-    return path.suffix.lower() == ".json" and '"rigpose": "labels"' in peek(path)[:200]
+    """A JSON file that says so at its beginning."""
+    return path.suffix.lower() == ".json" and re.search(r'"rigpose"\s*:\s*"labels"', peek(path)[:200]) is not None
 
 
 def folders(path: Path) -> tuple[Path, ...]:

@@ -24,6 +24,7 @@ KNOWN = ", ".join(module.TITLE for module in FORMATS)
 _DEEPEST = 6
 _LISTED = 5
 
+Origin = Literal["centre", "corner"]
 Predictions = Literal["alone", "always", "never"]
 
 
@@ -35,6 +36,7 @@ def read_labels(
     skeleton: str | None = None,
     category: str | None = None,
     predictions: Predictions = "alone",
+    origin: Origin = "centre",
 ) -> Labels:
     """Read keypoints that people labelled.
 
@@ -47,6 +49,7 @@ def read_labels(
             once beside several animals.
         predictions: Whether points that a network set count in SLEAP's files: where a file holds no others
             (``alone``), ``always``, or ``never``.
+        origin: What (0, 0) is in COCO's and OpenPose's files: the ``centre`` of the first pixel, or its ``corner``.
 
     Raises:
         ConfigError: There are no labels, they do not follow their format, several formats lie in the folder, or
@@ -56,8 +59,10 @@ def read_labels(
     path = Path(path)
     if pictures is not None and not pictures.is_dir():
         raise ConfigError(pictures, "is no folder", "name the folder of the videos or pictures")
-    how = How(skeleton, category, predictions)
+    how = How(skeleton, category, predictions, origin)
     module, files = find_files(path)
+    if origin != "centre" and module not in (coco, openpose):
+        raise ConfigError("--origin", f"is known of files of {module.TITLE}", "leave it out")
     parts = []
     for file in files:
         part: Labels = module.read(file, how)

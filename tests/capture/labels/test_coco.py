@@ -30,6 +30,11 @@ class TestPoints:
         assert labels.frames[0].labelled.sum() == 4
         assert labels.notes == ("labels.json has no flag 2, so its 1 is taken for labelled and seen",)
 
+    def test_that_are_counted_from_the_corner_are_moved_and_boxes_are_not(self, tmp_path: Path) -> None:
+        (frame,) = read_labels(write_json(tmp_path / "labels.json", coco()), origin="corner").frames
+        assert frame.points[0, :2].tolist() == [[9.5, 19.5], [11.5, 21.5]]
+        assert frame.boxes[0].tolist() == [8.5, 18.5, 13.5, 24.5]
+
     def test_lie_on_the_pixels_that_were_labelled(self, tmp_path: Path) -> None:
         picture(tmp_path / "images" / "a.png", [(10, 20), (12, 22)])
         labels = read_labels(write_json(tmp_path / "labels.json", coco()))

@@ -87,6 +87,11 @@ class TestFile:
         with pytest.raises(ConfigError, match=r"labels.json: is (not JSON|nested too deep)[^\n]*$"):
             read_labels(write(tmp_path / "labels.json", text))
 
+    def test_that_says_where_it_counts_from_is_not_overruled(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "CollectedData_Ada.csv", MANY)
+        with pytest.raises(ConfigError, match="--origin: is known of files of DeepLabCut"):
+            read_labels(path, origin="corner")
+
     def test_needs_a_folder_of_pictures_that_is_there(self, tmp_path: Path) -> None:
         path = write_json(tmp_path / "labels.json", coco())
         with pytest.raises(ConfigError, match="films: is no folder"):
