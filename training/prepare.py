@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 
+from calib.rig import read_rig
 from rigpose.program import run as run_program
 from training.datasets import prepare_human36m, prepare_panoptic, prepare_results
 from training.datasets.protocols import PROTOCOLS
@@ -26,7 +27,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Bring a downloaded data set into the form that training reads.",
         epilog="Example: python -m training.prepare human36m data/human36m data/human36m/labels",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="human36m | panoptic | results")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="human36m | panoptic | labels | results")
 
     human = commands.add_parser("human36m", help="labels from what h36m-fetch made of Human3.6M")
     human.add_argument("source", type=Path, help="the folder that holds processed/")
@@ -55,6 +56,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     panoptic.add_argument("--every", type=int, default=1, metavar="N", help="keep every Nth scene")
     panoptic.add_argument("--detections", type=Path, metavar="DIR", help="a detector's boxes, a file a camera")
     panoptic.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that take frames from videos")
+
+    own = commands.add_parser("labels", help="pictures and points of a lab's own labels, from any program")
+    own.add_argument("source", type=Path, help="what rigpose labels reads: DeepLabCut, SLEAP, COCO, OpenPose or ours")
+    own.add_argument("dest", type=Path, help="where pictures and labels.npz go")
+    own.add_argument("--rig", type=Path, metavar="FILE", help="the cameras; without them only 2D can be learned")
+    own.add_argument("--cameras", default="", metavar="TOP,SIDE", help="as of rigpose labels")
+    own.add_argument("--pictures", type=Path, metavar="DIR", help="where videos and pictures are")
 
     results = commands.add_parser("results", help="give the poses of a results.pkl their subject, action and frame")
     results.add_argument("source", type=Path, help="the pickle of learnable triangulation; nothing in it is run")
@@ -103,6 +111,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             jobs=options.jobs,
         )
         log.info("%d sequences; in a config: data: {kind: panoptic, root: %s}", len(names), dest)
+    elif options.command == "labels":
+        # Here, for labels of videos need PyAV, and nothing else does.
+        from capture.labels import read_labels
+        from training.datasets.gather import gather
+
+        found = read_labels(source, cameras=_listed(options.cameras), pictures=options.pictures)
+        count = gather(found, dest, read_rig(options.rig) if options.rig is not None else None)
+        log.info("%d labelled subjects; in a config: data: {kind: labels, root: %s}", count, dest)
     else:
         count = prepare_results.prepare(
             source,

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from rigpose.config import Config, FilePath
 from rigpose.errors import ConfigError
 from training.datasets.human36m import BoxKind, Human36M, PictureKind, read_labels
+from training.datasets.labelled import Labelled
 from training.datasets.panoptic import BoxKind as PanopticBoxKind
 from training.datasets.panoptic import Panoptic
 from training.datasets.pictures import check_pictures
@@ -123,11 +124,34 @@ class PanopticSection(ShotsSection):
         )
 
 
-DatasetSection = Annotated[Human36MSection | PanopticSection, Field(discriminator="kind")]
+class LabelsSection(ShotsSection):
+    """A lab's own labels, see `training.datasets.labelled.Labelled`.
+
+    Attributes:
+        kind: This data set.
+        root: The folder that ``python -m training.prepare labels`` made.
+        share: Of the moments that are held out where the labels do not say it.
+    """
+
+    kind: Literal["labels"]
+    root: FilePath
+    share: float = Field(0.1, ge=0, le=0.5)
+
+    def shots(self, split: Split) -> Shots:
+        """The data set's part.
+
+        Raises:
+            ConfigError: It cannot be read, or holds nothing of that part.
+        """
+        return Labelled(self.root, split, share=self.share)
+
+
+AnySection = Human36MSection | PanopticSection | LabelsSection
+DatasetSection = Annotated[AnySection, Field(discriminator="kind")]
 """A data set in a config, told by its ``kind``."""
 
 
-def opened(section: Human36MSection | PanopticSection, split: Split) -> tuple[Shots, Precalculated | None]:
+def opened(section: AnySection, split: Split) -> tuple[Shots, Precalculated | None]:
     """A data set's part and the poses that were calculated before for it, both checked.
 
     Raises:

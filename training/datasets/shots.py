@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from calib.camera import Camera
 from calib.rig import Rig, RigArrays
@@ -37,12 +37,16 @@ class View:
         box: (left, top, right, bottom) of the subject in px, edges: the first pixel reaches from -0.5 to 0.5.
             ``None`` = the box of the joints.
         undistort: Whether the picture is to be freed of the lens first.
+        points: (J, 2) px that a person set, NaN = not labelled; ``None`` = where the joints' places are seen.
+        hidden: (J,) whether something is known to be in front of the joint; ``None`` = of none.
     """
 
     camera: Camera
     picture: Path
     box: tuple[float, float, float, float] | None = None
     undistort: bool = False
+    points: Float[np.ndarray, "J 2"] | None = None
+    hidden: Bool[np.ndarray, " J"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,9 @@ class ShotSamples:
         for view in views:
             camera, picture = view.camera, read_picture(view.picture, view.camera)
             if view.undistort:
+                assert view.points is None, "labelled points are those of the picture as it is"
                 picture, camera = undistorted(picture, camera), _pinhole(camera)
-            seen = camera.project(shot.position_mm)
+            seen = camera.project(shot.position_mm) if view.points is None else view.points
             about = seen if view.box is None else np.array(view.box, dtype=float).reshape(2, 2)
             matrix = crop_matrix(about, (picture.shape[1], picture.shape[0]), order.size, self.crop, rng)
             if self.augment is not None:
@@ -139,9 +144,9 @@ class ShotSamples:
             matrix = on_pixels(matrix, order.size)
             crop = cut(picture, matrix, order.size)
             px = to_crop(seen, matrix)
-            covered = np.zeros(len(px), dtype=bool)
+            covered = np.zeros(len(px), dtype=bool) if view.hidden is None else view.hidden.copy()
             if self.augment is not None:
-                covered = patch(crop, px, self.augment, rng)
+                covered |= patch(crop, px, self.augment, rng)
                 crop = relit(crop, self.augment, rng)
             crops.append(crop)
             matrices.append(matrix)

@@ -13,20 +13,28 @@ from rigpose.config import Config, validate
 from rigpose.errors import ConfigError
 from tests.training.datasets import made
 from training.datasets.precalculated import write_precalculated
-from training.datasets.sections import DatasetSection, Human36MSection, PanopticSection, opened
+from training.datasets.sections import (
+    AnySection,
+    DatasetSection,
+    Human36MSection,
+    LabelsSection,
+    PanopticSection,
+    opened,
+)
 
 
 class Holder(Config):
     data: DatasetSection
 
 
-def section(**keys: Any) -> Human36MSection | PanopticSection:
+def section(**keys: Any) -> AnySection:
     return validate({"data": keys}, Holder, "run.yaml").data
 
 
 def test_kinds_are_told_apart() -> None:
     assert isinstance(section(kind="human36m", labels="l.npy", root="r"), Human36MSection)
     assert isinstance(section(kind="panoptic", root="r", protocol="voxelpose"), PanopticSection)
+    assert isinstance(section(kind="labels", root="r"), LabelsSection)
     with pytest.raises(ConfigError, match="run.yaml"):
         section(kind="coco", root="r")
     assert TypeAdapter(DatasetSection).json_schema()
