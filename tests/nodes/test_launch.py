@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,12 @@ import psutil
 import pytest
 import yaml
 
-from calib.rig import read_rig, write_rig
 from capture.drawn import draw_recording
 from capture.rundir import RunDirectory
 from capture.session import SessionReader
 from rigpose.summary import Summary
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 FRAMES = 60
 
 
@@ -44,6 +42,7 @@ class Rig:
     def __init__(self, folder: Path, drawn: Path, run: Path) -> None:
         self.folder, self.drawn, self.run = folder, drawn, run
         self.summary_file = folder / "summary.json"
+        self.n_cameras = 4
         self.process: subprocess.Popen[str] | None = None
 
     def config(self, **changes: Any) -> Path:
@@ -52,7 +51,8 @@ class Rig:
             "name": "test",
             "rig": {"file": str(self.drawn / "rig.toml")},
             "cameras": {
-                f"cam{i}": {"source": {"kind": "video", "file": str(self.drawn / f"cam{i}.mp4")}} for i in range(1, 5)
+                f"cam{i}": {"source": {"kind": "video", "file": str(self.drawn / f"cam{i}.mp4")}}
+                for i in range(1, self.n_cameras + 1)
             },
             "engine": {"model": "discs"},
             "record": {"to": "recordings"},
@@ -73,7 +73,7 @@ class Rig:
         )
         return self.process
 
-    def end(self, seconds: float = 60) -> tuple[int, str, str]:
+    def end(self, seconds: float = 90) -> tuple[int, str, str]:
         assert self.process is not None
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err
@@ -86,13 +86,17 @@ class Rig:
             return dict(json.loads(run.read_text()))
         return {"summary": {"sets": 0}, "nodes": {}}
 
-    def until(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 30) -> dict[str, Any]:
+    def until(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 90) -> dict[str, Any]:
         end = time.monotonic() + seconds
         while not condition(status := self.status()):
             assert self.process is not None and self.process.poll() is None, self.end()
             assert time.monotonic() < end, f"not within {seconds} s: {status['nodes']}"
             time.sleep(0.05)
         return status
+
+    def interrupt(self, sign: signal.Signals = signal.SIGINT) -> None:
+        assert self.process is not None
+        self.process.send_signal(sign)
 
     def kill(self, node: str) -> int:
         pid = int(self.status()["nodes"][node]["pid"])
@@ -112,6 +116,13 @@ def rig(tmp_path: Path, drawn: Path, short_folder: Path) -> Iterator[Rig]:
     if result.process is not None and result.process.poll() is None:
         result.process.kill()
         result.process.communicate()
+
+
+@pytest.fixture
+def pair(rig: Rig) -> Rig:
+    """A rig of two cameras, which start sooner: where it is not about poses."""
+    rig.n_cameras = 2
+    return rig
 
 
 def balanced(summary: Summary) -> None:
@@ -143,6 +154,7 @@ def test_lossless_every_frame_becomes_a_pose_and_the_truth_is_met(rig: Rig, draw
     assert np.nanmedian(error_mm) < 5 and np.nanpercentile(error_mm, 95) < 30
 
 
+@pytest.mark.alone
 def test_live_the_schedule_is_kept_and_a_loop_ends_at_the_sets_asked_for(rig: Rig) -> None:
     rig.start("--sets", "100", "--rate", "25")
     code, _, err = rig.end()
@@ -154,6 +166,7 @@ def test_live_the_schedule_is_kept_and_a_loop_ends_at_the_sets_asked_for(rig: Ri
     assert summary.sync.kind == "trigger" and summary.sync.spread_ms.max == 0
 
 
+@pytest.mark.alone
 def test_more_than_the_machine_can_do_the_newest_set_wins(rig: Rig) -> None:
     # The finder's tiles make each set cost several runs of the network: nothing is found in them.
     # At this rate a pause of the machine of 40 ms is two frames, so that the bound judges the queue.
@@ -167,13 +180,19 @@ def test_more_than_the_machine_can_do_the_newest_set_wins(rig: Rig) -> None:
     assert summary.lag_frames.max is not None and summary.lag_frames.max <= 3
 
 
+def used(status: dict[str, Any], camera: str) -> int:
+    return int(status["summary"]["cameras"][camera]["used"])
+
+
 def test_a_killed_camera_is_missed_named_and_used_again(rig: Rig) -> None:
-    rig.start("--seconds", "9")
+    rig.start("--seconds", "60")
     rig.until(lambda s: s["summary"]["sets"] > 20)
     rig.kill("cam2")
-    rig.until(lambda s: s["nodes"]["cam2"]["deaths"] == 1 and s["nodes"]["cam2"]["state"] == "running")
+    back = rig.until(lambda s: s["nodes"]["cam2"]["deaths"] == 1 and s["nodes"]["cam2"]["state"] == "running")
+    rig.until(lambda s: used(s, "cam2") > used(back, "cam2") + 10)
+    rig.interrupt()
     code, _, err = rig.end()
-    assert code == 0, err
+    assert code == 130, err
     summary = rig.summary()
     balanced(summary)
     assert summary.cameras["cam2"].lost_upstream > 0, "the schedule went on without it"
@@ -186,15 +205,16 @@ def test_a_killed_camera_is_missed_named_and_used_again(rig: Rig) -> None:
     assert {e["name"] for e in rig.session.events()} >= {"node_died", "camera_silent", "camera_back"}
 
 
-def test_a_killed_engine_comes_back_and_the_cameras_count_meanwhile(rig: Rig) -> None:
-    rig.start("--seconds", "10")
-    rig.until(lambda s: s["summary"]["sets"] > 20)
-    rig.kill("engine")
-    before = rig.until(lambda s: s["nodes"]["engine"]["deaths"] == 1)["summary"]["sets"]
-    rig.until(lambda s: s["summary"]["sets"] > before + 10)
-    code, _, err = rig.end()
-    assert code == 0, err
-    summary = rig.summary()
+def test_a_killed_engine_comes_back_and_the_cameras_count_meanwhile(pair: Rig) -> None:
+    pair.start("--seconds", "60")
+    pair.until(lambda s: s["summary"]["sets"] > 20)
+    pair.kill("engine")
+    before = pair.until(lambda s: s["nodes"]["engine"]["deaths"] == 1)["summary"]["sets"]
+    pair.until(lambda s: s["summary"]["sets"] > before + 10)
+    pair.interrupt()
+    code, _, err = pair.end()
+    assert code == 130, err
+    summary = pair.summary()
     for camera in summary.cameras.values():
         assert camera.balanced and camera.skipped.queue_full > 0
     assert summary.nodes["engine"]["restarts"] == 1
@@ -220,32 +240,31 @@ threading.Thread(target=break_it, daemon=True).start()
 
 
 def test_an_engine_that_fails_is_started_again_and_not_taken_for_the_end(
-    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(FAILING_ENGINE.replace("MARK", repr(str(tmp_path / "mark"))))
     monkeypatch.setenv("PYTHONPATH", str(folder))
-    rig.start("--seconds", "60")
-    before = rig.until(lambda s: s["nodes"].get("engine", {}).get("deaths") == 1)["summary"]["sets"]
-    rig.until(lambda s: s["summary"]["sets"] > before + 10)
-    assert rig.process is not None
-    rig.process.send_signal(signal.SIGINT)
-    code, _, err = rig.end()
+    pair.start("--seconds", "60")
+    before = pair.until(lambda s: s["nodes"].get("engine", {}).get("deaths") == 1)["summary"]["sets"]
+    pair.until(lambda s: s["summary"]["sets"] > before + 10)
+    pair.interrupt()
+    code, _, err = pair.end()
     assert code == 130, err
-    summary = rig.summary()
+    summary = pair.summary()
     assert summary.nodes["engine"]["restarts"] == 1 and before > 0
     for name, camera in summary.cameras.items():
         assert camera.balanced, (name, camera)
 
 
-def test_an_engine_that_comes_back_behind_the_last_frame_does_not_wait_for_ever(rig: Rig) -> None:
-    rig.start(restart={"backoff_s": 3})
-    rig.until(lambda s: s["summary"]["sets"] > 20)
-    rig.kill("engine")
-    code, _, err = rig.end(30)
+def test_an_engine_that_comes_back_behind_the_last_frame_does_not_wait_for_ever(pair: Rig) -> None:
+    pair.start(restart={"backoff_s": 2})
+    pair.until(lambda s: s["summary"]["sets"] > 20)
+    pair.kill("engine")
+    code, _, err = pair.end()
     assert code == 0, err
-    for name, camera in rig.summary().cameras.items():
+    for name, camera in pair.summary().cameras.items():
         assert camera.balanced, (name, camera)
 
 
@@ -254,12 +273,13 @@ def test_whoever_dies_and_however_often_each_frame_is_in_the_account(rig: Rig) -
     chance = random.Random(1)
     process = rig.start("--seconds", "120", restart={"backoff_s": 0.1, "backoff_max_s": 0.5})
     rig.until(lambda s: s["summary"]["sets"] > 10)
-    end = time.monotonic() + 8
+    end = time.monotonic() + 6
     while time.monotonic() < end:
         try:
             rig.kill(chance.choice(["cam1", "cam2", "cam3", "cam1", "cam2", "engine", "recorder"]))
-        except ProcessLookupError:
-            continue  # it is dead already
+        except ProcessLookupError:  # it is dead already, which the status does not say yet
+            time.sleep(0.05)
+            continue
         time.sleep(chance.uniform(0.05, 1.5))
     with contextlib.suppress(ProcessLookupError):
         rig.kill("cam2")  # it comes back while the others are told to stop
@@ -274,15 +294,15 @@ def test_whoever_dies_and_however_often_each_frame_is_in_the_account(rig: Rig) -
     assert kept <= summary.sets + 20
 
 
-def test_ctrl_c_ends_in_order_with_summary_and_closed_recording(rig: Rig) -> None:
-    process = rig.start("--seconds", "60")
-    rig.until(lambda s: s["summary"]["sets"] > 10)
+def test_ctrl_c_ends_in_order_with_summary_and_closed_recording(pair: Rig) -> None:
+    process = pair.start("--seconds", "60")
+    pair.until(lambda s: s["summary"]["sets"] > 10)
     process.send_signal(signal.SIGINT)
-    code, _, err = rig.end(20)
+    code, _, err = pair.end(20)
     assert code == 130 and "Traceback" not in err
-    balanced(rig.summary())
-    assert rig.session.closed
-    assert not list(rig.run.glob("*/run.json")), "nobody finds a run that has ended"
+    balanced(pair.summary())
+    assert pair.session.closed
+    assert not list(pair.run.glob("*/run.json")), "nobody finds a run that has ended"
 
 
 def test_ctrl_c_while_everything_still_loads_does_not_wait_for_it(rig: Rig) -> None:
@@ -299,59 +319,60 @@ def test_ctrl_c_while_everything_still_loads_does_not_wait_for_it(rig: Rig) -> N
     assert not list(rig.run.glob("*/*.sock"))
 
 
-def test_a_lost_terminal_ends_the_rig_in_order(rig: Rig) -> None:
+def test_a_lost_terminal_ends_the_rig_in_order(pair: Rig) -> None:
     # Tests that run under nohup would hand on that it is ignored.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
-        process = rig.start("--seconds", "60")
+        process = pair.start("--seconds", "60")
     finally:
         signal.signal(signal.SIGHUP, before)
-    rig.until(lambda s: s["summary"]["sets"] > 10)
+    pair.until(lambda s: s["summary"]["sets"] > 10)
     process.send_signal(signal.SIGHUP)
-    code, _, _ = rig.end(30)
+    code, _, _ = pair.end(30)
     assert code == 130
-    balanced(rig.summary())
-    assert rig.session.closed
+    balanced(pair.summary())
+    assert pair.session.closed
 
 
-def test_a_disk_that_fills_up_ends_the_recording_not_the_rig_and_is_told(rig: Rig) -> None:
+def test_a_disk_that_fills_up_ends_the_recording_not_the_rig_and_is_told(pair: Rig) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        rig.start("--seconds", "6", "--rate", "60", "--quiet")
+        pair.start("--seconds", "3", "--rate", "60", "--quiet")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    code, _, err = rig.end()
+    code, _, err = pair.end()
     (line,) = [line for line in err.splitlines() if "error" in line]
-    assert code == 1 and "the recording stopped" in line and str(rig.folder / "recordings") in line
-    summary = rig.summary()
-    assert summary.sets > rig.session.n_sets > 0, "poses went on, and what was recorded is readable"
+    assert code == 1 and "the recording stopped" in line and str(pair.folder / "recordings") in line
+    summary = pair.summary()
+    assert summary.sets > pair.session.n_sets > 0, "poses went on, and what was recorded is readable"
 
 
-def test_no_node_outlives_a_launch_that_was_killed(rig: Rig) -> None:
-    process = rig.start("--seconds", "60")
-    status = rig.until(lambda s: s["summary"]["sets"] > 5)
+def test_no_node_outlives_a_launch_that_was_killed(pair: Rig) -> None:
+    process = pair.start("--seconds", "60")
+    status = pair.until(lambda s: s["summary"]["sets"] > 5)
     pids = [node["pid"] for node in status["nodes"].values()]
     process.kill()
     process.communicate()
     gone, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30)
     assert not alive
-    assert rig.session.n_sets >= 5, "what was recorded is readable"
+    assert pair.session.n_sets >= 5, "what was recorded is readable"
 
 
-def test_another_terminal_finds_the_run(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig.start("--seconds", "4")
-    rig.until(lambda s: s["summary"]["sets"] > 5)
-    monkeypatch.setenv("RIGPOSE_RUN", str(rig.run))
+def test_another_terminal_finds_the_run(pair: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.start("--seconds", "60")
+    pair.until(lambda s: s["summary"]["sets"] > 5)
+    monkeypatch.setenv("RIGPOSE_RUN", str(pair.run))
     assert RunDirectory.latest().is_running
     shown = subprocess.run(
         [sys.executable, "-m", "nodes", "status", "--once"], capture_output=True, text=True, timeout=20
     )
     assert shown.returncode == 0 and "engine" in shown.stdout and "running" in shown.stdout
-    assert rig.end()[0] == 0
+    pair.interrupt()
+    assert pair.end()[0] == 130
 
 
-def test_the_server_side_needs_no_torch(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_side_needs_no_torch(pair: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocker = tmp_path / "blocked"
     blocker.mkdir()
     (blocker / "sitecustomize.py").write_text(
@@ -363,88 +384,13 @@ def test_the_server_side_needs_no_torch(rig: Rig, tmp_path: Path, monkeypatch: p
         "sys.meta_path.insert(0, Blocked())\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(blocker))
-    rig.start("--lossless")
-    code, _, err = rig.end()
+    pair.start("--lossless")
+    code, _, err = pair.end()
     assert code == 0, err
-    assert rig.summary().sets == FRAMES
+    assert pair.summary().sets == FRAMES
 
 
-BAD = {
-    "a missing file": ({"rig": {"file": "absent.toml"}}, [], ["absent.toml", "no such"]),
-    "a key that does not exist": ({"engine": {"modle": "discs"}}, [], ["rig.yaml", "engine.modle", "allowed are"]),
-    "a key of the source": (
-        {"cameras": {"cam1": {"source": {"kind": "video", "file": "a.mp4", "speed": 3}}}}, [],
-        ["cameras.cam1", "speed"],
-    ),
-    "a kind of source": (
-        {"cameras": {"cam1": {"source": {"kind": "camcorder"}}}}, [], ["camcorder", "video", "webcam"],
-    ),
-    "a video that is not there": (
-        {"cameras": {"cam1": {"source": {"kind": "video", "file": "absent.mp4"}}}}, [], ["cam1", "absent.mp4"],
-    ),
-    "a camera that the rig does not know": (
-        {"cameras": {"cam9": {"source": {"kind": "video", "file": "{drawn}/cam1.mp4"}}}}, [], ["cam9", "cam1, cam2"],
-    ),
-    "a model that is not there": ({}, ["--model", "absent.onnx"], ["absent.onnx"]),
-    "a model that nobody knows": ({}, ["--model", "unheard"], ["unheard", "discs"]),
-    "no model": ({"engine": {}}, [], ["engine.model", "--model"]),
-    "a setting without a value": ({}, ["--set", "engine.threads"], ["--set", "a.b=value"]),
-    "data that is not there": ({}, ["--data", "/absent"], ["/absent"]),
-    "a runtime that does not exist": ({}, ["--set", "engine.runtime=warp"], ["rig.yaml", "engine.runtime", "onnx"]),
-    "a world that is none": ({}, ["--set", "rig.world=moon"], ["rig.yaml", "rig.world", "floor"]),
-    "a box of a camera that is none": (
-        {}, ["--set", "engine.finder.boxes={cam7: [0, 0, 9, 9]}"], ["rig.yaml", "engine.finder.boxes", "cam7", "cam1"],
-    ),
-    "a summary that is a folder": ({}, ["--summary", "{drawn}"], ["drawn", "is a folder", "--summary"]),
-    "a summary below a file": ({}, ["--summary", "{drawn}/rig.toml/a.json"], ["rig.toml", "not a folder", "--summary"]),
-    "a recording below a file": ({"record": {"to": "{drawn}/rig.toml"}}, [], ["rig.toml", "not a folder", "record.to"]),
-    "a variable that is not set": ({"rig": {"file": "${data}/rig.toml"}}, [], ["${data}", "--data"]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_that_names_file_key_and_remedy(name: str, rig: Rig, drawn: Path) -> None:
-    changes, arguments, words = BAD[name]
-    arguments, changes = json.loads(json.dumps([arguments, changes]).replace("{drawn}", str(drawn)))
-    rig.start(*arguments, **changes)
-    code, out, err = rig.end(20)
-    lines = err.strip().splitlines()
-    assert code == 2, err
-    assert len(lines) == 1 and lines[0].startswith("rigpose: error: ") and out == ""
-    for word in words:
-        assert word in lines[0]
-    assert not rig.summary_file.exists()
-
-
-def test_a_rig_file_without_units_asks_for_them(rig: Rig, drawn: Path) -> None:
-    lines = (drawn / "rig.toml").read_text().splitlines()
-    file = rig.folder / "unitless.toml"
-    file.write_text(
-        "\n".join(line for line in lines if not line.startswith(("units", "format", "schema", "calibration_id")))
-    )
-    rig.start(rig={"file": str(file)})
-    code, _, err = rig.end(20)
-    assert code == 2 and "unitless.toml" in err and "units" in err and len(err.strip().splitlines()) == 1
-
-
-def test_pictures_of_another_size_are_refused_with_the_ways_to_fit(rig: Rig, drawn: Path) -> None:
-    text = (drawn / "rig.toml").read_text().replace("640", "800", 1)
-    (rig.folder / "other.toml").write_text(
-        "\n".join(line for line in text.splitlines() if not line.startswith("calibration_id"))
-    )
-    rig.start(rig={"file": "other.toml"})
-    code, _, err = rig.end(20)
-    assert code == 2 and "letterbox" in err and "cam1" in err and len(err.strip().splitlines()) == 1
-
-
-def test_a_bad_rig_is_refused_before_anything_starts_with_the_worst_finding(rig: Rig, drawn: Path) -> None:
-    whole = read_rig(drawn / "rig.toml")
-    twin = replace(whole["cam1"], name="cam2")
-    # What is only odd stands first in the file and must not hide what is wrong.
-    odd = replace(whole["cam1"], name="cam3", K=whole["cam1"].K * [[1.4, 1, 1], [1, 1, 1], [1, 1, 1]])
-    write_rig(type(whole)((odd, whole["cam1"], twin, whole["cam4"]), dict(whole.metadata)), rig.folder / "bad.toml")
-    rig.start(rig={"file": "bad.toml"})
-    code, out, err = rig.end(20)
-    assert code == 4 and out == "" and len(err.strip().splitlines()) == 1
-    assert "bad.toml" in err and "identical" in err and "--accept-bad-rig" in err
-    assert not (rig.folder / "recordings").exists()
+def test_bad_input_is_one_line_of_the_process_too(rig: Rig) -> None:
+    rig.start(engine={"modle": "discs"})
+    code, out, err = rig.end()
+    assert code == 2 and out == "" and err.startswith("rigpose: error: ") and err.count("\n") == 1
