@@ -115,7 +115,7 @@ class TestRun:
             return heard[-1]
 
         monkeypatch.setattr(latency, "run_rig", keep)
-        code = main(["--seconds", "4", "--json", str(tmp_path / "out.json"), "--png", str(tmp_path / "out.png")])
+        code = main(["--seconds", "3", "--json", str(tmp_path / "out.json"), "--png", str(tmp_path / "out.png")])
         document = json.loads((tmp_path / "out.json").read_text())
         rows = {row["metric"]: row for row in document["rows"]}
         assert code == (1 if any(row["met"] is False for row in document["rows"]) else 0)

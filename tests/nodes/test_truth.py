@@ -146,7 +146,7 @@ class TestProcess:
                 process.wait(5)
 
 
-SETS = 90
+SETS = 45
 
 
 def run_virtual_rig(folder: Path, sockets: Path, *options: str) -> tuple[Summary, list[PoseSet]]:
