@@ -11,6 +11,7 @@ absent, a voxel lies behind a camera or at infinity, or no view sees it: such a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -29,7 +30,9 @@ _NEAREST = 1e-4
 _WIDEST = 4.0
 """Largest distance from the axis in the normalised plane of a pinhole lens (76 degrees)."""
 _WIDEST_RAD = 1.553
-_RADII = 96
+_RADII = 80
+_FAR = 1e6
+"""Units of the rig beyond which points are all alike."""
 _OUTSIDE = -2.0
 """A place outside of every map: what is looked up there is 0."""
 _NEVER = -1e9
@@ -106,22 +109,24 @@ class Lenses(NamedTuple):
         """Where points of the world appear in maps of this size."""
         rig = self.rig
         world = rig.world.reshape(-1, 1, 4)
-        points = (points_mm - world[..., :3]) / world[..., 3:]
+        # Bounded, so that all that follows is finite.
+        points = ((points_mm - world[..., :3]) / world[..., 3:]).clamp(-_FAR, _FAR)
         Rt = rig.Rt
         seen_from = torch.matmul(points[:, None], Rt[..., :3].transpose(-1, -2)) + Rt[..., None, :, 3]
-        depth = seen_from[..., 2:]
+        # Plane by plane: runtimes are slow to spread a number over the two of a point.
+        depth = seen_from[..., 2]
         in_front = depth > _NEAREST
-        normalised = seen_from[..., :2] / torch.where(in_front, depth, 1.0)
-        radius2 = normalised.square().sum(dim=-1)
+        depth = torch.where(in_front, depth, 1.0)
+        x, y = seen_from[..., 0] / depth, seen_from[..., 1] / depth
         present = (self.view_weight > 0)[..., None]
-        seen = in_front[..., 0] & (radius2 < widest(rig)[..., None].square()) & present
-        raw = self._distorted(torch.where(seen[..., None], normalised, 0.0))
-        cells = (self._to_crop(raw) + 0.5) / self.stride - 0.5
-        x, y = cells[..., 0], cells[..., 1]
+        seen = in_front & (x * x + y * y < widest(rig)[..., None].square()) & present
+        raw = self._distorted(torch.stack([torch.where(seen, x, 0.0), torch.where(seen, y, 0.0)], dim=-1))
+        x, y = ((crop + 0.5) / self.stride - 0.5 for crop in self._to_crop(raw))
         seen = seen & (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
         # The outer half of a border cell has that cell's value: nothing fades towards the edge of a picture.
-        inside = torch.stack([x.clamp(0, width - 1), y.clamp(0, height - 1)], dim=-1)
-        return Places(torch.where(seen[..., None], inside, _OUTSIDE), seen)
+        x = torch.where(seen, x.clamp(0, width - 1), _OUTSIDE)
+        y = torch.where(seen, y.clamp(0, height - 1), _OUTSIDE)
+        return Places(torch.stack([x, y], dim=-1), seen)
 
     def _distorted(self, normalised: Tensor) -> Tensor:
         K, dist, fisheye = self.rig.K, self.rig.dist, self.rig.fisheye
@@ -131,14 +136,13 @@ class Lenses(NamedTuple):
         flat = lens.distort(normalised.flatten(0, 1), K.flatten(0, 1), dist.flatten(0, 1), fisheye.flatten())
         return flat.unflatten(0, normalised.shape[:2])
 
-    def _to_crop(self, raw: Tensor) -> Tensor:
+    def _to_crop(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         a, b, c, d = (self.crop_to_image[..., row, column, None] for row in (0, 1) for column in (0, 1))
         determinant = a * d - b * c
         # An absent camera may bring a matrix of zeros.
         determinant = torch.where(determinant.abs() > 0, determinant, 1.0)
-        offset = raw - self.crop_to_image[..., None, :, 2]
-        x, y = offset[..., 0], offset[..., 1]
-        return torch.stack([(d * x - b * y) / determinant, (a * y - c * x) / determinant], dim=-1)
+        x, y = raw[..., 0] - self.crop_to_image[..., 0, 2, None], raw[..., 1] - self.crop_to_image[..., 1, 2, None]
+        return (d / determinant) * x - (b / determinant) * y, (a / determinant) * y - (c / determinant) * x
 
 
 class Projection(NamedTuple):
@@ -183,7 +187,7 @@ def widest(rig: RigArrays) -> Float[Tensor, "*lead V"]:
     r2, values, scale = lens.evaluate(torch, torch.stack([radius, torch.zeros_like(radius)], dim=-1), matrix, constant)
     slope = (values[..., 2:3] - scale * values[..., 3:4]) / values[..., 1:2]
     outwards = ((scale + slope * r2 > 0) & (scale > 0) & (values[..., 1:2] > 0))[..., 0]
-    upto = torch.ones(_RADII, _RADII, dtype=K.dtype, device=K.device).triu()
+    upto = torch.tensor([[float(i <= j) for j in range(_RADII)] for i in range(_RADII)]).to(K)
     folds = torch.matmul((~outwards).to(K.dtype), upto)
     last = torch.where(folds < 0.5, radius, 0.0).amax(dim=-1)
     flat = torch.where(fisheye[:, 0] > 0.5, torch.tan(last.clamp(max=_WIDEST_RAD)), last)
@@ -221,46 +225,68 @@ def unproject(
         raise ValueError(f"aggregation {aggregation}: give one of {', '.join(AGGREGATIONS)}")
     if aggregation.startswith("conf") and confidence is None:
         raise ValueError(f"aggregation {aggregation} needs confidences")
-    batch, views, channels, height, width = features.shape
-    sides = grid_mm.shape[1:4]
+    height, width = features.shape[3:]
     places = to_map.places(grid_mm.flatten(1, 3), width, height)
-    values = _look_up(features.flatten(0, 1), places.cells.flatten(0, 1), sides).reshape(batch, views, channels, -1)
-    volume = _aggregated(values, places.seen, aggregation, confidence, parity)
-    return volume.unflatten(-1, sides)
+    values = look_up(weighed(features, confidence, aggregation), places, grid_mm.shape[1:4])
+    return aggregate(values, places, aggregation, confidence, parity=parity).unflatten(-1, grid_mm.shape[1:4])
 
 
-def _look_up(maps: Tensor, cells: Tensor, sides: tuple[int, ...]) -> Float[Tensor, "N C SS S"]:
-    height, width = maps.shape[2:]
-    size = torch.tensor([width, height], dtype=cells.dtype, device=cells.device)
-    where = ((cells * 2 + 1) / size - 1).reshape(-1, sides[0] * sides[1], sides[2], 2)
-    return torch.nn.functional.grid_sample(maps, where, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def _aggregated(
-    values: Float[Tensor, "B V C P"],
-    seen: Bool[Tensor, "B V P"],
-    aggregation: Aggregation,
-    confidence: Tensor | None,
-    parity: bool,
-) -> Float[Tensor, "B C P"]:
-    says = seen[:, :, None]
-    if aggregation == "sum":
-        return values.sum(dim=1)
-    if aggregation == "max":
-        if parity:
-            return values.amax(dim=1)
-        return torch.where(says.any(dim=1), torch.where(says, values, _NEVER).amax(dim=1), 0.0)
-    if aggregation == "softmax":
-        score = values if parity else torch.where(says, values, _NEVER)
-        return (score.softmax(dim=1) * values).sum(dim=1)
+def weighed(
+    features: Float[Tensor, "B V C h w"], confidence: Float[Tensor, "B V C"] | None, aggregation: Aggregation
+) -> Float[Tensor, "B V C h w"]:
+    """Maps times confidences where the aggregation takes them: in the maps it costs less than in the voxels."""
+    if not aggregation.startswith("conf"):
+        return features
     assert confidence is not None
-    weighed = (values * confidence[..., None]).sum(dim=1)
-    if aggregation == "conf":
-        return weighed
-    if parity:
-        return weighed / confidence.sum(dim=1)[..., None]
-    total = torch.matmul(confidence.transpose(1, 2), seen.to(values.dtype))
-    return weighed / total.clamp(min=_LEAST_SUM)
+    return features * confidence[..., None, None]
+
+
+def look_up(features: Float[Tensor, "B V C h w"], places: Places, sides: Sequence[int]) -> Float[Tensor, "B V C P"]:
+    """What each view says of each voxel: 0 where it does not see it.
+
+    Args:
+        features: Maps of each view.
+        places: Of the voxels in them.
+        sides: Voxels along each axis of the volume; their product is P.
+    """
+    batch, views, channels, height, width = features.shape
+    size = torch.tensor([width, height], dtype=features.dtype, device=features.device)
+    where = ((places.cells * 2 + 1) / size - 1).reshape(batch * views, sides[0] * sides[1], sides[2], 2)
+    found = torch.nn.functional.grid_sample(
+        features.flatten(0, 1), where, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+    return found.reshape(batch, views, channels, sides[0] * sides[1] * sides[2])
+
+
+def aggregate(
+    values: Float[Tensor, "B V C P"],
+    places: Places,
+    aggregation: Aggregation,
+    confidence: Float[Tensor, "B V C"] | None = None,
+    *,
+    parity: bool = False,
+) -> Float[Tensor, "B C P"]:
+    """What the views say together, see `unproject`. For ``conf`` and ``conf_norm`` the values are `weighed` already."""
+    if aggregation == "sum" or aggregation == "conf":
+        return values.sum(dim=1)
+    if aggregation == "conf_norm":
+        assert confidence is not None
+        if parity:
+            return values.sum(dim=1) / confidence.sum(dim=1)[..., None]
+        total = torch.matmul(confidence.transpose(1, 2), places.seen.to(values.dtype))
+        return values.sum(dim=1) / total.clamp(min=_LEAST_SUM)
+    if not parity:
+        # What is not seen is far below all that is. Runtimes add faster than they choose.
+        score = values + torch.where(places.seen, 0.0, _NEVER)[:, :, None]
+    else:
+        score = values
+    highest = score.amax(dim=1, keepdim=True)
+    if aggregation == "max":
+        found = highest[:, 0]
+        return found if parity else torch.where(places.seen.any(dim=1)[:, None], found, 0.0)
+    # By hand, for runtimes are slow with a softmax along an axis in the middle.
+    share = torch.exp(score - highest.detach())
+    return (share * values).sum(dim=1) / share.sum(dim=1)
 
 
 def soft_argmax_3d(

@@ -44,9 +44,15 @@ def test_the_published_form_has_its_size_and_names() -> None:
     assert tuple(state["output_layer.weight"].shape) == (17, 32, 1, 1, 1)
 
 
-def test_agrees_with_the_definition() -> None:
-    widths = (6, 8, 10)
-    model = randomised(V2V(5, 3, widths=widths, first=4, first_kernel=5))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"first": 4, "first_kernel": 5},
+        {"squeeze": 4, "first": 6, "first_kernel": 3, "front": 0, "skips": 0, "decoders": 2, "back": 0},
+    ],
+)
+def test_agrees_with_the_definition(options) -> None:
+    model = randomised(V2V(5, 3, widths=(6, 8, 10), **options))
     volume = torch.randn(1, 5, 8, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         got = model(volume)[0].numpy()

@@ -65,19 +65,33 @@ def upsampled(x, state, name):
 
 
 def v2v(x, state, levels, prefix=""):
-    """The published form: (inputs, S, S, S) to (joints, S, S, S)."""
+    """(inputs, S, S, S) to (joints, S, S, S); a part that has no parameters in the state is not there."""
+
+    def blocks(x, name):
+        """One block under its name, or several numbered under it, or none."""
+        if f"{name}.res_branch.0.weight" in state:
+            return residual(x, state, name)
+        index = 0
+        while f"{name}.{index}.res_branch.0.weight" in state:
+            x, index = residual(x, state, f"{name}.{index}"), index + 1
+        return x
+
     front, middle, back = f"{prefix}front_layers", f"{prefix}encoder_decoder", f"{prefix}back_layers"
+    if f"{prefix}squeeze.block.0.weight" in state:
+        x = block(x, state, f"{prefix}squeeze")
     x = block(x, state, f"{front}.0")
     for index in (1, 2, 3):
-        x = residual(x, state, f"{front}.{index}")
+        if f"{front}.{index}.res_branch.0.weight" in state:
+            x = residual(x, state, f"{front}.{index}")
     across = []
     for level in range(1, levels + 1):
-        across.append(residual(x, state, f"{middle}.skip_res{level}"))
+        across.append(blocks(x, f"{middle}.skip_res{level}"))
         x = residual(halved(x), state, f"{middle}.encoder_res{level}")
     x = residual(x, state, f"{middle}.mid_res")
     for level in range(levels, 0, -1):
-        x = residual(x, state, f"{middle}.decoder_res{level}")
+        x = blocks(x, f"{middle}.decoder_res{level}")
         x = upsampled(x, state, f"{middle}.decoder_upsample{level}") + across.pop()
-    x = residual(x, state, f"{back}.0")
-    x = block(block(x, state, f"{back}.1"), state, f"{back}.2")
+    if f"{back}.0.res_branch.0.weight" in state:
+        x = residual(x, state, f"{back}.0")
+        x = block(block(x, state, f"{back}.1"), state, f"{back}.2")
     return layer(x, state, f"{prefix}output_layer", 0)
