@@ -1,4 +1,4 @@
-"""The pose ResNet and the V2V network from their state dicts, in float64 numpy: the keys say which layers there are."""
+"""The pose ResNet from its state dict, in float64 numpy: the keys say which layers there are."""
 
 from __future__ import annotations
 
@@ -47,41 +47,3 @@ def _confidence(head, x):
     for index in (0, 2):
         x = relu((head / "head" / str(index)).line(x))
     return sigmoid((head / "head" / "4").line(x))
-
-
-def v2v(weights, x):
-    """Volumes (N, C, S, S, S) to volumes (N, J, S, S, S)."""
-    front = weights / "front_layers"
-    x = _basic(front / "0", x, 3)
-    for index in (1, 2, 3):
-        x = _residual(front / str(index), x)
-    hourglass, skips = weights / "encoder_decoder", []
-    levels = sum(f"encoder_res{level}" in hourglass for level in range(1, 9))
-    for level in range(1, levels + 1):
-        skips.append(_residual(hourglass / f"skip_res{level}", x))
-        x = _residual(hourglass / f"encoder_res{level}", pooled_max(x, 2, 2))
-    x = _residual(hourglass / "mid_res", x)
-    for level in range(levels, 0, -1):
-        x = _residual(hourglass / f"decoder_res{level}", x)
-        way = hourglass / f"decoder_upsample{level}" / "block"
-        x = relu((way / "1").normalise((way / "0").convolve_transposed(x, 2)))
-        x = x + skips.pop()
-    back = weights / "back_layers"
-    x = _residual(back / "0", x)
-    x = _basic(back / "2", _basic(back / "1", x, 0), 0)
-    return (weights / "output_layer").convolve(x)
-
-
-def _basic(layer, x, padding):
-    block = layer / "block"
-    return relu((block / "1").normalise((block / "0").convolve(x, 1, padding)))
-
-
-def _residual(layer, x):
-    branch = layer / "res_branch"
-    out = relu((branch / "1").normalise((branch / "0").convolve(x, 1, 1)))
-    out = (branch / "4").normalise((branch / "3").convolve(out, 1, 1))
-    if "skip_con" in layer:
-        way = layer / "skip_con"
-        x = (way / "1").normalise((way / "0").convolve(x))
-    return relu(out + x)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 
 # Of what the heatmaps and the volumes come from, so that their softmax is neither flat nor a single cell.
-QUIETER = {"final_layer.weight": 0.02, "output_layer.weight": 3.0}
+LOUDNESS = {"final_layer.weight": 0.04, "final_layer.bias": 0.02, "output_layer.weight": 3.0}
 
 
 def seeded(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
@@ -19,6 +20,7 @@ def seeded(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np
     return {key: _weight(key, tuple(shape), seed) for key, shape in shapes.items()}
 
 
+@cache
 def _weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     kind = key.rsplit(".", 1)[-1]
     if kind == "num_batches_tracked":
@@ -30,10 +32,10 @@ def _weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
         is_transposed = "deconv_layers" in key or "decoder_upsample" in key
         # A cell of a transposed convolution is reached by 4 of 16 weights (2D, kernel 4), by 1 of 8 (3D, kernel 2).
         inputs = shape[0] * (4 if len(shape) == 4 else 1) if is_transposed else np.prod(shape[1:])
-        loud = next((factor for end, factor in QUIETER.items() if key.endswith(end)), 1.0)
-        value = normal * np.sqrt(2 / inputs) * loud
+        value = normal * np.sqrt(2 / inputs)
     elif kind == "weight":
         value = 0.7 + 0.1 * normal
     else:
         value = 0.1 * normal
-    return value.astype(np.float32)
+    loudness = next((factor for end, factor in LOUDNESS.items() if key.endswith(end)), 1.0)
+    return (value * loudness).astype(np.float32)
