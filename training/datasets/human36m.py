@@ -193,8 +193,8 @@ class Human36M:
         rows = np.flatnonzero(keep)
         if split == "val":
             rows = rows[::retain_every]
-        seen = self._present(labels.boxes[rows]).any(axis=-1)
-        self._rows = rows[seen]
+        counts = self._present(labels.boxes[rows]).sum(axis=-1)
+        self._rows, self.counts = rows[counts > 0], counts[counts > 0]
         if not len(self._rows):
             wanted = ", ".join(SUBJECTS[split])
             raise ConfigError(labels.path, f"holds nothing for {split}", f"it needs one of the subjects {wanted}")

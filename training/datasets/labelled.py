@@ -74,6 +74,7 @@ class Labelled:
         if not len(self._rows):
             raise ConfigError(path, f"holds nothing for {split}", "label more, or change the share that is held out")
         self.index = whole.select(self._rows)
+        self.counts = np.diff(found["first"])[self._rows]
         self._found = found
         rig = read_rig(root / RIG) if (root / RIG).is_file() else None
         self._names = texts(found["cameras"])

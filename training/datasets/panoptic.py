@@ -157,6 +157,7 @@ class Panoptic:
             raise ConfigError(root, f"lacks the prepared {', '.join(lacking)}", remedy)
         self._sequences = [self._read(name, part) for name in part.sequences]
         bodies = sorted({int(body) for sequence in self._sequences for body in sequence.body})
+        self.counts = np.concatenate([sequence.present.sum(axis=-1) for sequence in self._sequences])
         lengths = [len(sequence.frame) for sequence in self._sequences]
         self._first = np.concatenate([[0], np.cumsum(lengths)])
         if not self._first[-1]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from calib.camera import Camera
 from calib.rig import Rig, RigArrays
@@ -68,12 +68,14 @@ class Shots(Protocol):
     Attributes:
         name: For errors.
         skeleton: Its joints.
-        index: Its moments.
+        index: Its N moments.
+        counts: (N,) how many views the shot of each has.
     """
 
     name: str
     skeleton: Skeleton
     index: Index
+    counts: Int[np.ndarray, " N"]
 
     def shot(self, key: Key) -> Shot:
         """What is known of a moment that is in the index."""
@@ -182,8 +184,9 @@ def _arrays(cameras: tuple[Camera, ...], distance_mm: float) -> RigArrays:
 class ShotSampler:
     """Batches of orders from a step on, without end; a batch sampler for torch's DataLoader.
 
-    Each epoch shows every moment once, in another order. All samples of a batch have as many views, for each step
-    another number: as many as drawn, or as the sample with the fewest has.
+    All moments of a batch have as many views, so that none is thrown away; each step then shows as many of them as
+    are drawn for it. An epoch shows every moment once, in another order; where a batch is not filled by those with so
+    many views, the first of them come again.
 
     Args:
         shots: The data set.
@@ -205,6 +208,8 @@ class ShotSampler:
     ) -> None:
         self._shots, self._views, self._seed = shots, views, seed
         self._first_step, self._batch_size, self._size_at = first_step, batch_size, size_at
+        self._groups = [np.flatnonzero(shots.counts == count) for count in np.unique(shots.counts)]
+        self._in_epoch = sum(-(-len(group) // batch_size) for group in self._groups)
         self._shuffled: tuple[int, np.ndarray] | None = None
 
     def __iter__(self) -> Iterator[list[ShotOrder]]:
@@ -215,20 +220,27 @@ class ShotSampler:
 
     def batch(self, step: int, size: int) -> list[ShotOrder]:
         """The orders of one step."""
-        index = self._shots.index
-        places = [divmod(step * self._batch_size + slot, len(index)) for slot in range(self._batch_size)]
-        keys = [index[int(self._permutation(epoch)[number])] for epoch, number in places]
-        count = min(self._shots.n_views(key) for key in keys)
+        epoch, place = divmod(step, self._in_epoch)
+        rows = self._epoch(epoch)[place]
+        count = int(self._shots.counts[rows[0]])
         if self._views is not None:
             least, most = (min(limit, count) for limit in self._views)
             rng = np.random.default_rng(np.random.SeedSequence([self._seed, _VIEWS, step]))
             count = int(rng.integers(least, most + 1))
-        return [ShotOrder(*place, key, count, size) for place, key in zip(places, keys, strict=True)]
+        keys = [self._shots.index[int(row)] for row in rows]
+        first = place * self._batch_size
+        return [ShotOrder(epoch, first + slot, key, count, size) for slot, key in enumerate(keys)]
 
-    def _permutation(self, epoch: int) -> np.ndarray:
+    def _epoch(self, epoch: int) -> Int[np.ndarray, "batches size"]:
+        """Rows of the index, batch by batch."""
         if self._shuffled is None or self._shuffled[0] != epoch:
             rng = np.random.default_rng(np.random.SeedSequence([self._seed, _SHUFFLE, epoch]))
-            self._shuffled = epoch, rng.permutation(len(self._shots.index))
+            # np.resize begins again with the first where there are not enough.
+            filled = [
+                np.resize(rng.permutation(group), (-(-len(group) // self._batch_size), self._batch_size))
+                for group in self._groups
+            ]
+            self._shuffled = epoch, rng.permutation(np.concatenate(filled))
         return self._shuffled[1]
 
 

@@ -145,6 +145,7 @@ class TestViews:
     def test_an_empty_box_is_a_missing_view(self, data: made.Human36M, labels: Labels) -> None:
         part = Human36M(labels, data.root, "val")
         assert Counter(part.n_views(key) for key in part.index) == {4: 3, 3: 2}
+        assert part.counts.tolist() == [len(part.shot(key).views) for key in part.index]
         shot = part.shot(Key("S11", "Directions-2", 64))
         assert [view.camera.name for view in shot.views] == list(made.NAMES[1:])
 

@@ -179,6 +179,7 @@ def test_what_cannot_be_is_one_line(rig: Rig, tmp_path: Path) -> None:
     assert gather(replace(labels, frames=(*lost[:1], *labels.frames[1:])), tmp_path / "d", rig) == MOMENTS
     shots = Labelled(tmp_path / "d", "train", share=0)
     assert sorted(shots.n_views(key) for key in shots.index) == [2, 3, 3, 3, 3, 3]
+    assert shots.counts.tolist() == [shots.n_views(key) for key in shots.index]
 
 
 def test_a_split_that_the_labels_say_holds() -> None:

@@ -155,6 +155,7 @@ class TestViews:
                 there = camera.name in [view.camera.name for view in shots.shot(key).views]
                 assert there == (inside >= 0.5)
             assert shots.n_views(key) == len(shots.shot(key).views)
+        assert shots.counts.tolist() == [shots.n_views(key) for key in shots.index]
 
     def test_that_have_no_picture_are_left_out(self, tmp_path: Path) -> None:
         data = made.Panoptic(tmp_path, (TRAIN,), FRAMES)
