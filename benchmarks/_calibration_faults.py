@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks._calibration_synthetic import lenses_of, scene_of, shape_of, solve, views_of_scene
+from benchmarks._calibration_synthetic import CRASHED, lenses_of, scene_of, shape_of, solve, views_of_scene
 from benchmarks._rigs import SIZE, BoardScene, board_scene, make_rig, moved
 from calib.camera import Camera
 from calib.check import check
@@ -321,6 +321,15 @@ class Line:
     example: str
     missed: tuple[int, ...]
 
+    def document(self) -> dict[str, object]:
+        """All but the fault, for JSON."""
+        return {key: getattr(self, key) for key in ("n", "named", "noticed", "verdicts", "example", "missed")}
+
+    @classmethod
+    def of(cls, fault: Fault, document: dict[str, Any]) -> Line:
+        """The line of a document."""
+        return cls(fault, **(document | {"missed": tuple(document["missed"])}))
+
     @property
     def alarms(self) -> int:
         """Verdicts against the rig."""
@@ -353,11 +362,23 @@ def table_of(lines: Sequence[Line]) -> Any:
     from rich.table import Table
 
     table = Table(title="fault against verdict", show_lines=False)
-    for title in ("fault", "looked at by", "n", "named", "noticed", "silent", "good", "unverified", "suspect", "bad"):
+    for title in (
+        "fault",
+        "looked at by",
+        "n",
+        "named",
+        "noticed",
+        "silent",
+        "good",
+        "unverified",
+        "suspect",
+        "bad",
+        "crashed",
+    ):
         table.add_column(title, justify="left" if title in ("fault", "looked at by") else "right")
     for line in lines:
         silent = line.n - line.named - line.noticed
-        counts = [str(line.verdicts.get(word, 0)) for word in ("good", "unverified", "suspect", "bad")]
+        counts = [str(line.verdicts.get(word, 0)) for word in ("good", "unverified", "suspect", "bad", CRASHED)]
         own = ("", "", "") if line.fault.good else (str(line.named), str(line.noticed), str(silent))
         table.add_row(line.fault.name, line.fault.by, str(line.n), *own, *counts)
     return table

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from calib.observations import BoardViews
 from calib.outcome import Outcome
 from calib.solve_rig import Options, calibrate
 
+CRASHED = "crashed"
+"""In place of a verdict: a defect."""
 KINDS: tuple[bool | Literal["mixed"], ...] = (False, True, "mixed")
 
 
@@ -94,8 +97,12 @@ class Errors:
 def errors_of(seed: int, *, given: bool) -> Errors:
     """Solve a seed's scene and hold it against the truth."""
     scene = scene_of(seed)
-    outcome = solve(scene, given=given)
     empty = np.zeros(0)
+    try:
+        outcome = solve(scene, given=given)
+    except Exception:  # a defect, which must not take the other seeds' answers with it
+        traceback.print_exc()
+        return Errors(seed, CRASHED, empty, empty, empty, np.inf, np.nan)
     seconds = float(outcome.seconds.get("solve", np.nan))
     if outcome.rig is None:
         return Errors(seed, outcome.verdict, empty, empty, empty, np.inf, seconds)

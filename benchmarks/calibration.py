@@ -4,7 +4,8 @@ Real recordings (``RIGPOSE_DATA``, and ``RIGPOSE_MODELS`` for the keypoints): ev
 solves from scratch as its users do, in turn with the other; solving is timed without detection. *rms* and
 *median* are what a tool states of its own solution: ours to the rigid board, aniposelib's to triangulated points;
 *triangulated* and *distance error* are the same measure for both. Synthetic rigs: whether errors are as large as the
-stated deviations say, and a table of fault against verdict.
+stated deviations say, and a table of fault against verdict. With ``--keep DIR`` finished parts are kept, and a run that
+was broken off goes on behind them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,16 +24,21 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks._calibration_data import data_folder, keep_in_temporary_folder
-from benchmarks._calibration_faults import FAULTS, Fault, line_of, table_of
-from benchmarks._calibration_synthetic import Errors, errors_of, over_seeds
+from benchmarks._calibration_faults import FAULTS, Fault, Line, Said, line_of, table_of
+from benchmarks._calibration_synthetic import CRASHED, Errors, errors_of, over_seeds
+from benchmarks._parts import Parts, hash_of
 from benchmarks._report import Report, arguments, finish
 
 REAL = ("webcams", "mouse", "stereo", "balance", "imports")
 SYNTHETIC = ("deviations", "faults")
 
 
-def real(report: Report, names: Sequence[str], quick: bool) -> None:
-    """The rows of the real recordings."""
+SOURCES = ("calib/**/*.py", "benchmarks/*calibration*.py", "benchmarks/_rigs.py", "benchmarks/goals.py")
+"""What the figures depend on."""
+
+
+def real(report: Report, name: str, quick: bool) -> None:
+    """The rows of a real recording."""
     data = data_folder()
     if data is None:
         report.notes.append("RIGPOSE_DATA is not set: no rows of real recordings")
@@ -41,57 +48,64 @@ def real(report: Report, names: Sequence[str], quick: bool) -> None:
     models = os.environ.get("RIGPOSE_MODELS")
     with tempfile.TemporaryDirectory() as folder:
         run = Real(report, data, Path(models).resolve() if models else None, quick, Path(folder))
-        for name in names:
-            getattr(run, name)()
+        getattr(run, name)()
 
 
-def deviations(report: Report, seeds: Sequence[int], workers: int) -> None:
+def deviations(report: Report, seeds: Sequence[int], workers: int, *, given: bool) -> None:
     """Whether errors are as large as the stated deviations say."""
-    for given in (True, False):
-        found: list[Errors] = over_seeds(partial(errors_of, given=given), seeds, workers)
-        case = f"synthetic, {'given intrinsics' if given else 'from scratch'}"
-        stand = [one for one in found if one.verdict != "bad"]
-        kinds = ("position", "turn") if given else ("position", "turn", "focal")
-        every = {kind: np.concatenate([getattr(one, kind) for one in stand] or [np.zeros(0)]) for kind in kinds}
-        every["all"] = np.concatenate(list(every.values()))
-        for kind, values in every.items():
-            within = [100 * float((np.abs(values) < bound).mean()) if len(values) else None for bound in (1, 2)]
-            name = "" if kind == "all" else f" ({kind})"
-            report.add(case, f"within one deviation{name}", "%", within[0], n=len(values), better="higher")
-            report.add(case, f"within two deviations{name}", "%", within[1], n=len(values), better="higher")
-            if kind == "all":
-                for metric, value, wanted in (("one deviation", within[0], 68), ("two deviations", within[1], 95)):
-                    off = None if value is None else abs(value - wanted)
-                    report.add(case, f"within {metric}: off {wanted} %", "%", off, n=len(values))
-        report.add(case, "largest error of a position", "mm", [one.worst_mm for one in stand])
-        report.add(case, "not solved, or called bad", "%", 100 * (1 - len(stand) / len(found)), n=len(found))
-        report.add(case, "solve", "s", [one.seconds for one in found])
+    found: list[Errors] = over_seeds(partial(errors_of, given=given), seeds, workers)
+    case = f"synthetic, {'given intrinsics' if given else 'from scratch'}"
+    stand = [one for one in found if one.verdict not in ("bad", CRASHED)]
+    kinds = ("position", "turn") if given else ("position", "turn", "focal")
+    every = {kind: np.concatenate([getattr(one, kind) for one in stand] or [np.zeros(0)]) for kind in kinds}
+    every["all"] = np.concatenate(list(every.values()))
+    for kind, values in every.items():
+        within = [100 * float((np.abs(values) < bound).mean()) if len(values) else None for bound in (1, 2)]
+        name = "" if kind == "all" else f" ({kind})"
+        report.add(case, f"within one deviation{name}", "%", within[0], n=len(values), better="higher")
+        report.add(case, f"within two deviations{name}", "%", within[1], n=len(values), better="higher")
+        if kind == "all":
+            for metric, value, wanted in (("one deviation", within[0], 68), ("two deviations", within[1], 95)):
+                off = None if value is None else abs(value - wanted)
+                report.add(case, f"within {metric}: off {wanted} %", "%", off, n=len(values))
+    report.add(case, "largest error of a position", "mm", [one.worst_mm for one in stand])
+    report.add(case, "not solved, or called bad", "%", 100 * (1 - len(stand) / len(found)), n=len(found))
+    report.add(case, "solve", "s", [one.seconds for one in found])
+    _tell_crashes(report, case, [one.verdict for one in found], seeds)
 
 
-def faults(report: Report, seeds: Sequence[int], workers: int, console: Console) -> None:
-    """The table of fault against verdict."""
-    lines = []
-    for fault in FAULTS:
-        found = over_seeds(partial(_said, FAULTS.index(fault)), seeds, workers)
-        line = line_of(fault, seeds, found)
-        lines.append(line)
-        case = f"fault: {fault.name}, {fault.by}" if not fault.good else f"good rigs, {fault.by}"
-        if fault.good:
-            report.add(case, "false alarms", "%", 100 * line.alarms / line.n, n=line.n)
-        else:
-            report.add(case, "recognised and named", "%", 100 * line.named / line.n, n=line.n, better="higher")
-            report.add(case, "silent", "%", 100 * (line.n - line.named - line.noticed) / line.n, n=line.n)
-        verdicts = ", ".join(f"{word} {n}" for word, n in sorted(line.verdicts.items()))
-        text = f"{case}: {verdicts}"
-        if line.missed:
-            text += f"; {'alarm' if fault.good else 'silent'} at seeds {', '.join(map(str, line.missed[:12]))}"
-        report.notes.append(text + (f'; as in "{line.example}"' if line.example else ""))
-    console.print(table_of(lines))
+def fault_line(report: Report, fault: Fault, seeds: Sequence[int], workers: int) -> dict[str, object]:
+    """A row of the table of fault against verdict, as JSON."""
+    found = over_seeds(partial(_said, FAULTS.index(fault)), seeds, workers)
+    line = line_of(fault, seeds, found)
+    case = f"fault: {fault.name}, {fault.by}" if not fault.good else f"good rigs, {fault.by}"
+    if fault.good:
+        report.add(case, "false alarms", "%", 100 * line.alarms / line.n, n=line.n)
+    else:
+        report.add(case, "recognised and named", "%", 100 * line.named / line.n, n=line.n, better="higher")
+        report.add(case, "silent", "%", 100 * (line.n - line.named - line.noticed) / line.n, n=line.n)
+    verdicts = ", ".join(f"{word} {n}" for word, n in sorted(line.verdicts.items()))
+    text = f"{case}: {verdicts}"
+    if line.missed:
+        text += f"; {'alarm' if fault.good else 'silent'} at seeds {', '.join(map(str, line.missed[:12]))}"
+    report.notes.append(text + (f'; as in "{line.example}"' if line.example else ""))
+    _tell_crashes(report, case, [one.verdict for one in found], seeds)
+    return line.document()
+
+
+def _tell_crashes(report: Report, case: str, verdicts: Sequence[str], seeds: Sequence[int]) -> None:
+    at = [seed for seed, verdict in zip(seeds, verdicts, strict=True) if verdict == CRASHED]
+    if at:
+        report.notes.append(f"{case}: CRASHED at seeds {', '.join(map(str, at[:12]))}")
 
 
 def _said(index: int, seed: int) -> object:
     fault: Fault = FAULTS[index]
-    return fault.make(seed)
+    try:
+        return fault.make(seed)
+    except Exception:  # a defect, which must not take the other seeds' answers with it
+        traceback.print_exc()
+        return Said(CRASHED, ())
 
 
 def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -101,6 +115,7 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
         "--only", action="append", choices=(*REAL, *SYNTHETIC), metavar="NAME", help=f"{', '.join(REAL + SYNTHETIC)}"
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="synthetic rigs; by default 200, with --quick 20")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep finished parts there, and take them from there")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for the synthetic rigs")
     return parser.parse_args(argv)
 
@@ -114,13 +129,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = options.only or (*REAL, *SYNTHETIC)
     seeds = range(options.seeds or (20 if options.quick else 200))
     console = Console(width=None if sys.stdout.isatty() else 140)
-    names = [name for name in REAL if name in wanted]
-    if names:
-        real(report, names, options.quick)
+    parts = Parts(report, options.keep, hash_of(SOURCES, options.quick, len(seeds), report.versions))
+    for name in REAL:
+        if name in wanted:
+            parts.run(name, partial(real, name=name, quick=options.quick))
     if "deviations" in wanted:
-        deviations(report, seeds, options.workers)
+        for given in (True, False):
+            body = partial(deviations, seeds=seeds, workers=options.workers, given=given)
+            parts.run(f"deviations {'given' if given else 'scratch'}", body)
     if "faults" in wanted:
-        faults(report, seeds, options.workers, console)
+        lines = []
+        for number, fault in enumerate(FAULTS):
+            body = partial(fault_line, fault=fault, seeds=seeds, workers=options.workers)
+            lines.append(Line.of(fault, parts.run(f"fault {number} {fault.name}", body)))
+        console.print(table_of(lines))
     return finish(report, options.json)
 
 

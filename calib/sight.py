@@ -212,8 +212,10 @@ def _through_four(xy: np.ndarray, board: np.ndarray) -> np.ndarray:
     rows[..., 0, 2] = rows[..., 1, 5] = 1
     rows[..., 6:8] = -xy[..., :, None] * board[..., None, :]
     flat = rows.reshape(*xy.shape[:-2], 8, 8)
-    # Three points in a line fix nothing; a trace of the unit matrix keeps the solver alive, the median sorts it out.
-    eight = np.linalg.solve(flat + 1e-12 * np.eye(8), xy.reshape(*xy.shape[:-2], 8, 1))[..., 0]
+    # Three points in a line fix nothing: whatever comes out is far from the other points, and the median sorts it out.
+    singular = np.linalg.det(flat) == 0
+    flat = np.where(singular[..., None, None], np.eye(8), flat)
+    eight = np.linalg.solve(flat, xy.reshape(*xy.shape[:-2], 8, 1))[..., 0]
     return np.concatenate([eight, np.ones((*eight.shape[:-1], 1))], axis=-1).reshape(*eight.shape[:-1], 3, 3)
 
 

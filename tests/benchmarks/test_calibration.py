@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import calibration
-from benchmarks._calibration_faults import FAULTS, Fault, Said, identical_file, line_of, swapped_file, table_of
+from benchmarks._calibration_faults import FAULTS, Fault, Line, Said, identical_file, line_of, swapped_file, table_of
 from benchmarks._calibration_measure import measure, rms, triangulated
 from benchmarks._calibration_synthetic import (
     Errors,
@@ -157,15 +157,31 @@ class TestRows:
         monkeypatch.setattr(calibration, "errors_of", drawn)
         for factor["now"], met in ((1.0, True), (1.5, False)):
             report = Report.begin("calibration", quick=True)
-            calibration.deviations(report, range(10), 1)
+            for given in (True, False):
+                calibration.deviations(report, range(10), 1, given=given)
             judged = [row for row in report.rows if "off" in row.metric]
             assert len(judged) == 4 and all(row.met is met for row in judged)
 
     def test_without_data_it_says_so(self, monkeypatch):
         monkeypatch.delenv("RIGPOSE_DATA", raising=False)
         report = Report.begin("calibration", quick=True)
-        calibration.real(report, ["imports"], True)
+        calibration.real(report, "imports", True)
         assert not report.rows and "RIGPOSE_DATA" in report.notes[0]
+
+    def test_a_scene_that_crashes_is_counted_and_takes_no_other_with_it(self, monkeypatch, capsys):
+        def broken(seed):
+            if seed == 2:
+                raise np.linalg.LinAlgError("Singular matrix")
+            return said("bad", BAD)
+
+        fault = replace(FAULTS[2], make=broken, words="moved")
+        monkeypatch.setattr(calibration, "FAULTS", [fault])
+        report = Report.begin("calibration", quick=True)
+        line = calibration.fault_line(report, fault, range(4), 1)
+        assert line["named"] == 3 and line["verdicts"] == {"bad": 3, "crashed": 1} and line["missed"] == (2,)
+        assert any("CRASHED at seeds 2" in note for note in report.notes)
+        assert table_of([Line.of(fault, json.loads(json.dumps(line)))]).row_count == 1
+        assert "Singular matrix" in capsys.readouterr().err
 
     @pytest.mark.data
     def test_imports(self, data_dir, tmp_path, capsys, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import _rigs
 from calib.observations import BoardViews
-from calib.sight import board_poses, rotations, sight_of
+from calib.sight import _through_four, board_poses, rotations, sight_of
 
 
 def views_of_scene(scene):
@@ -65,6 +65,15 @@ def test_a_tenth_of_gross_errors_is_found_and_does_not_move_the_pose():
     assert (poses.kept & scene.outlier).sum() < 0.01 * (scene.outlier & seen).sum()
     assert (seen & ~poses.kept & ~scene.outlier).sum() < 0.01 * seen.sum()
     assert poses.noise_px() == pytest.approx(0.3, rel=0.15)
+
+
+def test_four_points_of_which_three_lie_in_a_line_break_nothing_for_the_others():
+    board = np.array([[[0.0, 0], [1, 0], [1, 1], [0, 1]], [[0, 0], [1, 0], [2, 0], [3, 0]], [[1, 1]] * 4])
+    xy = np.array([[[5.0, 5], [7, 5], [7, 8], [5, 8]], [[0, 0], [1e9, 0], [2e9, 0], [3e9, 0]], [[0, 0]] * 4])
+    found = _through_four(xy, board)
+    there = np.concatenate([board[0], np.ones((4, 1))], axis=1) @ found[0].T
+    np.testing.assert_allclose(there[:, :2] / there[:, 2:], xy[0], atol=1e-9)
+    assert found.shape == (3, 3, 3)
 
 
 def test_information_says_how_far_off_a_pose_is():
