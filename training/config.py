@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from rigpose.config import Config, FilePath
 
@@ -99,18 +99,73 @@ class DataSection(Config):
 
 
 class BackboneSection(Config):
-    """Arguments of `engine.models.backbone.LiteBackbone`.
+    """Arguments of `engine.models.backbone.LiteBackbone`, which is what stands here without a ``kind``.
 
     Attributes:
         norm: ``batch``, or ``group``: of each picture alone, for small batches and for several processes on CPUs.
     """
 
+    kind: Literal["lite"] = "lite"
     channels: tuple[int, int, int, int, int] = (16, 24, 40, 80, 128)
     blocks: tuple[int, int, int, int] = (2, 3, 3, 2)
     expansion: int = Field(4, ge=1)
     neck: int = Field(64, ge=8)
     features: int = Field(64, ge=8)
     norm: Literal["batch", "group"] = "batch"
+
+
+class ResNetSection(Config):
+    """Arguments of `engine.models.backbones.ResNetBackbone`."""
+
+    kind: Literal["pose_resnet"]
+    layers: Literal[18, 34, 50, 101, 152] = 50
+    style: Literal["simple", "caffe"] = "simple"
+
+
+def _kind(section: Any) -> str:
+    return str(section.get("kind", "lite") if isinstance(section, dict) else getattr(section, "kind", "lite"))
+
+
+Backbone = Annotated[
+    Annotated[BackboneSection, Tag("lite")] | Annotated[ResNetSection, Tag("pose_resnet")], Discriminator(_kind)
+]
+
+
+class V2VSection(Config):
+    """Arguments of `engine.models.v2v.V2V`; by default the small network, see `engine.models.v2v.SMALL`."""
+
+    widths: tuple[int, ...] = Field((16, 32, 64, 64), min_length=2)
+    squeeze: int = Field(16, ge=0)
+    first: int = Field(16, ge=1)
+    first_kernel: Literal[1, 3, 5, 7] = 3
+    front: int = Field(0, ge=0)
+    skips: int = Field(0, ge=0)
+    decoders: int = Field(0, ge=0)
+    back: int = Field(0, ge=0)
+
+
+class VolumeSection(Config):
+    """The cube of a volumetric model, see `engine.models.volumetric.Volumetric`.
+
+    Attributes:
+        side_mm: Of the cube.
+        size: Voxels along a side.
+        channels: Maps that are brought into it.
+        aggregation: How the views' maps become one.
+        vertical: The world's vertical axis, about which the cube is turned in training.
+        evidence: Whether the heatmaps have a say of their own.
+        v2v: The network on volumes.
+        off_mm: In training the cube's middle is the true root, off by up to this along each axis.
+    """
+
+    side_mm: float = Field(2500.0, gt=0)
+    size: int = Field(32, ge=8, le=128)
+    channels: int = Field(16, ge=1)
+    aggregation: Literal["sum", "max", "softmax", "conf", "conf_norm"] = "softmax"
+    vertical: Literal["z", "y"] = "z"
+    evidence: bool = True
+    v2v: V2VSection = V2VSection()
+    off_mm: float = Field(150.0, ge=0)
 
 
 class ModelSection(Config):
@@ -121,20 +176,23 @@ class ModelSection(Config):
         context: Maps that confidences are read from.
         confidences: Whether views are weighed by learned confidences.
         backbone: Its sizes.
+        volume: With it the network is volumetric, over the features of the algebraic one.
     """
 
     name: str = Field(min_length=1)
     context: int = Field(32, ge=1)
     confidences: bool = True
-    backbone: BackboneSection = BackboneSection()
+    backbone: Backbone = BackboneSection()
+    volume: VolumeSection | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """Of `engine.models.algebraic.Algebraic`, but for the joints."""
-        return {
+        """Of `engine.models.algebraic.Algebraic`, but for the joints; with a volume, of `Volumetric` but for these."""
+        answer = {
             "context": self.context,
             "confidences": self.confidences,
             "backbone": self.backbone.model_dump(),
         }
+        return answer if self.volume is None else answer | self.volume.model_dump(exclude={"off_mm"})
 
 
 class LossSection(Config):
@@ -148,7 +206,9 @@ class LossSection(Config):
         hidden: Of a joint that is hidden in a view, relative to one that is seen.
         position_from: Share of the run from which the 3D loss counts.
         position_full: Share of the run from which it counts whole.
+        volume: Cross entropy of the voxel that the joint is in; of volumetric networks.
         view_dropout: Share of samples whose 3D loss sees fewer views.
+        least_views: How many views it sees at least; a volumetric network can do with one.
     """
 
     heatmap: float = Field(1.0, ge=0)
@@ -158,7 +218,9 @@ class LossSection(Config):
     hidden: float = Field(0.4, ge=0)
     position_from: Share = Field(0.15, ge=0, le=1)
     position_full: Share = Field(0.3, ge=0, le=1)
+    volume: float = Field(0.1, ge=0)
     view_dropout: Share = Field(0.35, ge=0, le=1)
+    least_views: int = Field(2, ge=1)
 
 
 class OptimiserSection(Config):
@@ -173,6 +235,8 @@ class OptimiserSection(Config):
         ema: Decay of the running average of the weights, which is what is kept.
         freeze_norm: Leave batch normalisations as they are, statistics and weights: for going on from trained weights
             with small batches.
+        freeze: Parts of the network that are left as they are, by name: ``network`` and ``head`` are the algebraic
+            part of a volumetric network.
     """
 
     rate: float = Field(2e-3, gt=0)
@@ -182,6 +246,7 @@ class OptimiserSection(Config):
     clip: float = Field(5.0, gt=0)
     ema: float = Field(0.998, ge=0, lt=1)
     freeze_norm: bool = False
+    freeze: tuple[str, ...] = ()
 
 
 class ValidationSection(Config):
@@ -238,6 +303,12 @@ class TrainingConfig(Config):
     def _position_loss_begins_before_it_is_full(self) -> TrainingConfig:
         if self.loss.position_from > self.loss.position_full:
             raise ValueError("loss.position_from must not lie behind loss.position_full")
+        return self
+
+    @model_validator(mode="after")
+    def _one_view_needs_a_volume(self) -> TrainingConfig:
+        if self.loss.least_views < 2 and self.model.volume is None:
+            raise ValueError("loss.least_views must be 2 or more: one view is for volumetric networks")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 
 from calib.rig import RigArrays
@@ -94,28 +93,3 @@ def validation(
     mine = group.part(range(config.validation.samples))
     made = [samples[Order(0, index, index, config.size)] for index in mine]
     return [as_batch(as_tensors(made[first : first + batch_size]), device) for first in range(0, len(made), batch_size)]
-
-
-def view_weights(
-    shape: tuple[int, int], share: float, generator: np.random.Generator, least: int = 2, group: Group = ALONE
-) -> torch.Tensor | None:
-    """(B, V) of zeros and ones: in a share of the samples only some views, two at least, are left.
-
-    Args:
-        shape: Samples of this process, and views.
-        share: Of the samples in which views are left out.
-        generator: The same in each process: all draw for the whole batch and take their part.
-        least: Views that stay.
-        group: Who share the batch.
-
-    Returns:
-        ``None`` where there is nothing to leave out.
-    """
-    batch, views = shape[0] * group.size, shape[1]
-    if share == 0 or views <= least:
-        return None
-    weights = np.ones((batch, views), dtype=np.float32)
-    for row in np.flatnonzero(generator.random(batch) < share):
-        gone = generator.choice(views, generator.integers(1, views - least + 1), replace=False)
-        weights[row, gone] = 0
-    return torch.from_numpy(weights[group.rank :: group.size].copy())

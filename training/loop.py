@@ -15,11 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from capture.virtual.scenario import Scenario
 from engine.models.algebraic import Algebraic
+from engine.models.volumetric import Volumetric
+from rigpose.errors import ConfigError
 from rigpose.skeleton import Skeleton
 from training import feed, schedule
 from training.average import Average
+from training.chances import Chances, chances
 from training.checkpoint import Checkpoint
-from training.config import TrainingConfig
+from training.config import ModelSection, OptimiserSection, TrainingConfig
 from training.losses import Batch, Objective, alone, position_weight
 from training.metrics import summary
 from training.predict import predict
@@ -73,11 +76,11 @@ class Trainer:
         precision = config.precision_cuda if cuda else config.precision_cpu
         self.autocast = torch.bfloat16 if precision == "bf16" else None
         torch.manual_seed(config.seed)
-        model = Algebraic(len(skeleton.joints), **config.model.arguments())
+        model = build(config.model, skeleton)
         if group.size > 1 and cuda:
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._frozen = _batch_norms(self.model) if config.optimiser.freeze_norm else []
+        self._frozen = _frozen(self.model, config.optimiser)
         for module in self._frozen:
             module.requires_grad_(False)
         self.objective: torch.nn.Module = Objective(self.model, config.loss, group.mean if group.size > 1 else alone)
@@ -210,9 +213,8 @@ class Trainer:
         rate = schedule.learning_rate(config.optimiser, progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        generator = np.random.default_rng([config.seed, self.step, 1])
         shape: tuple[int, int] = batch.points.shape[:2]  # type: ignore[assignment]
-        dropped = feed.view_weights(shape, config.loss.view_dropout, generator, group=self.group)
+        drawn = chances(config, self.step, shape, self.group)
         self.model.train()
         for module in self._frozen:
             module.eval()
@@ -221,7 +223,7 @@ class Trainer:
         answer = self.objective(
             batch,
             position_weight(config.loss, progress),
-            None if dropped is None else dropped.to(self.device),
+            Chances(*(None if part is None else part.to(self.device) for part in drawn)),
             self.autocast,
         )
         answer.total.backward()  # type: ignore[no-untyped-call]
@@ -244,8 +246,24 @@ class Trainer:
         return summary(self.group.gathered(mine), self.skeleton)
 
 
-def _batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
-    return [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+def build(section: ModelSection, skeleton: Skeleton) -> Algebraic:
+    """The network of a config, with random weights."""
+    joints = len(skeleton.joints)
+    if section.volume is None:
+        return Algebraic(joints, **section.arguments())
+    return Volumetric(joints, root=skeleton.root, **section.arguments())
+
+
+def _frozen(model: torch.nn.Module, config: OptimiserSection) -> list[torch.nn.Module]:
+    """Modules whose weights and statistics stay as they are."""
+    normalisations = torch.nn.modules.batchnorm._BatchNorm
+    kept = [module for module in model.modules() if config.freeze_norm and isinstance(module, normalisations)]
+    for name in config.freeze:
+        if name not in (parts := dict(model.named_modules())):
+            known = ", ".join(part for part in parts if part and "." not in part)
+            raise ConfigError("optimiser.freeze", f"the network has no part {name}", f"its parts are {known}")
+        kept += parts[name].modules()
+    return kept
 
 
 def _statistics(model: torch.nn.Module) -> list[torch.Tensor]:

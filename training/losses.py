@@ -1,10 +1,12 @@
-"""What training minimises: four losses, each independent of the size of pictures and subjects.
+"""What training minimises: four or five losses, each independent of the size of pictures and subjects.
 
 heatmap     cross entropy between the heatmap and a Gaussian about the true point, less what cannot be
             avoided; it makes the map have one peak, which a loss on the soft-argmax alone does not.
 point       smooth L1 of the soft-argmax, as a share of the crop's side.
 position    logarithm of one plus the 3D error over 2 % of the subject's extent: bounded pull of what is far off,
             full pull of what is nearly right, through the triangulation into points and confidences.
+volume      of volumetric networks: cross entropy of the voxel that the joint lies in, without which the soft-argmax
+            alone would leave several peaks.
 confidence  cross entropy of the confidences with how near the points came, so that they keep their meaning.
 """
 
@@ -18,12 +20,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from calib.rig import RigArrays
-from engine.models.algebraic import CONFIDENT_SHARE, Algebraic, to_image, triangulate_each
+from engine.models.algebraic import CONFIDENT_SHARE, Algebraic, Seen, to_image, triangulate_each
 from engine.models.backbone import STRIDE
+from engine.models.volumetric import Located, Volumetric
+from training.chances import Chances
 from training.config import LossSection
 
 SIGMA_CELLS = 1.0
 """Of the Gaussian about the true point, in cells of the heatmap."""
+NO_CHANCES = Chances()
 _POINT_BETA = 0.02
 _POSITION_SHARE = 0.02
 
@@ -51,6 +56,7 @@ class Losses(NamedTuple):
     point: Tensor
     position: Tensor
     confidence: Tensor
+    volume: Tensor
     error_share: Tensor
     error_mm: Tensor
 
@@ -107,7 +113,7 @@ def losses(
     config: LossSection,
     *,
     position_share: float = 1.0,
-    view_weight: Float[Tensor, "B V"] | None = None,
+    chances: Chances = NO_CHANCES,
     autocast: torch.dtype | None = None,
     mean: Mean = alone,
 ) -> Losses:
@@ -118,7 +124,7 @@ def losses(
         batch: Samples with their truth.
         config: Weights.
         position_share: Factor on the 3D loss.
-        view_weight: Views that the 3D loss sees; all by default.
+        chances: Views that the 3D loss sees, and how the cube lies; by default all, upright about the true root.
         autocast: Lower precision of the network.
         mean: Over the processes that share the batch.
     """
@@ -142,27 +148,70 @@ def losses(
         error_share = mean_where(error, (inside & ~batch.hidden).to(error.dtype), mean)
     judged = torch.nn.functional.binary_cross_entropy(confidence.clamp(1e-6, 1 - 1e-6), wanted, reduction="none")
 
-    position, error_mm = _position_loss(model, batch, points, confidence, view_weight, mean)
+    answer, voxels = _located(model, batch, seen, points, confidence, chances, autocast)
+    position, error_mm = _position_loss(answer, batch, mean)
+    volume = judged.new_zeros(()) if voxels is None else _volume_loss(voxels, batch, mean)
     total = config.heatmap * heatmap + config.point * point + config.confidence * judged.mean()
     if position_share > 0:
-        total = total + config.position * position_share * position
-    return Losses(total, heatmap, point, position, judged.mean(), error_share, error_mm)
+        total = total + position_share * (config.position * position + config.volume * volume)
+    return Losses(total, heatmap, point, position, judged.mean(), volume, error_share, error_mm)
 
 
-def _position_loss(
-    model: Algebraic, batch: Batch, points: Tensor, confidence: Tensor, view_weight: Tensor | None, mean: Mean
-) -> tuple[Tensor, Tensor]:
+def _located(
+    model: Algebraic,
+    batch: Batch,
+    seen: Seen,
+    points: Tensor,
+    confidence: Tensor,
+    chances: Chances,
+    autocast: torch.dtype | None,
+) -> tuple[Tensor, Located | None]:
+    """3D points, and the cube that they were read from where there is one."""
+    if isinstance(model, Volumetric):
+        base = batch.position_mm[:, list(model.root)].mean(dim=1)
+        if chances.off_mm is not None:
+            base = base + chances.off_mm
+        theta = base.new_zeros(len(base)) if chances.theta is None else chances.theta
+        weight = torch.ones_like(confidence[..., 0]) if chances.view_weight is None else chances.view_weight
+        located = model.locate(seen, batch.crop_to_image, weight, batch.rigs, base, theta, autocast)
+        return located.position_mm, located
     image = to_image(points, batch.crop_to_image)
     weight = confidence if model.confidences else torch.ones_like(confidence)
     # Never quite zero: a joint that every view gives up keeps a gradient.
     weight = weight.clamp(min=1e-4)
-    if view_weight is not None:
-        weight = weight * view_weight[:, :, None]
-    answer = triangulate_each(image, weight, batch.rigs)
+    if chances.view_weight is not None:
+        weight = weight * chances.view_weight[:, :, None]
+    return triangulate_each(image, weight, batch.rigs), None
+
+
+def _volume_loss(voxels: Located, batch: Batch, mean: Mean) -> Tensor:
+    """Cross entropy with the voxel nearest to the joint, in the cube's own units; joints outside do not count."""
+    corner, axes, side = _frame(voxels.grid_mm)
+    size = voxels.logits.shape[-1]
+    cells = torch.matmul(batch.position_mm - corner[:, None], axes.transpose(1, 2)) / side[:, None, None] * (size - 1)
+    # Joints that are not known are NaN, and are nowhere.
+    inside = ((cells > -0.5) & (cells < size - 0.5)).all(dim=-1)
+    index = torch.where(inside[..., None], cells, 0.0).round().long()
+    flat = (index[..., 0] * size + index[..., 1]) * size + index[..., 2]
+    chosen = voxels.logits.flatten(2).log_softmax(dim=-1).gather(2, flat[..., None])[..., 0]
+    based = torch.isfinite(voxels.position_mm).all(dim=-1)
+    return mean_where(-chosen, (inside & based).to(chosen.dtype), mean)
+
+
+def _frame(grid_mm: Float[Tensor, "B S S S 3"]) -> tuple[Tensor, Tensor, Tensor]:
+    """The first voxel of each cube (B, 3), the directions of its axes (B, 3, 3) as rows, and its side (B,)."""
+    corner = grid_mm[:, 0, 0, 0]
+    ends = torch.stack([grid_mm[:, -1, 0, 0], grid_mm[:, 0, -1, 0], grid_mm[:, 0, 0, -1]], dim=1)
+    edges = ends - corner[:, None]
+    side = torch.linalg.vector_norm(edges[:, 0], dim=-1)
+    return corner, edges / side[:, None, None], side
+
+
+def _position_loss(answer: Tensor, batch: Batch, mean: Mean) -> tuple[Tensor, Tensor]:
     low, high = batch.position_mm.amin(dim=1), batch.position_mm.amax(dim=1)
     extent = (high - low).amax(dim=-1)[:, None]
     found = torch.isfinite(answer).all(dim=-1)
-    offset = torch.where(found[..., None], answer - batch.position_mm, 0.0)
+    offset = torch.where(found[..., None], answer, 0.0) - torch.where(found[..., None], batch.position_mm, 0.0)
     distance = (offset.square().sum(dim=-1) + (1e-4 * extent) ** 2).sqrt()
     loss = torch.log1p(distance / (_POSITION_SHARE * extent))
     kept = found.to(loss.dtype)
@@ -188,16 +237,14 @@ class Objective(nn.Module):
         self.model = model
         self._config, self._mean = config, mean
 
-    def forward(
-        self, batch: Batch, position_share: float, view_weight: Tensor | None, autocast: torch.dtype | None
-    ) -> Losses:
+    def forward(self, batch: Batch, position_share: float, chances: Chances, autocast: torch.dtype | None) -> Losses:
         """`losses` of this process's part of a batch."""
         return losses(
             self.model,
             batch,
             self._config,
             position_share=position_share,
-            view_weight=view_weight,
+            chances=chances,
             autocast=autocast,
             mean=self._mean,
         )

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 
 from engine.models.algebraic import Algebraic, to_image, triangulate_each
+from engine.models.volumetric import Volumetric
 from training.losses import Batch
 
 
@@ -17,7 +18,7 @@ class Prediction:
     """Answers to B frame sets.
 
     Attributes:
-        position_mm: (B, J, 3) by learned confidences.
+        position_mm: (B, J, 3) the model's answer: by learned confidences, or from its volume.
         plain_mm: (B, J, 3) from the same points, all views alike.
         truth_mm: (B, J, 3).
         error_share: (B, V, J) 2D errors as a share of the crop's side; NaN where the joint is not in the crop.
@@ -37,15 +38,21 @@ def predict(model: Algebraic, batch: Batch) -> Prediction:
     was = model.training
     model.eval()
     seen = model.see(batch.crops.flatten(0, 1))
-    model.train(was)
     shape, size = batch.points.shape[:2], batch.crops.shape[2]
     points, confidence = seen.points.unflatten(0, shape), seen.confidence.unflatten(0, shape)
     image = to_image(points, batch.crop_to_image)
     inside = ((batch.points > -0.5) & (batch.points < size - 0.5)).all(dim=-1)
     error = torch.linalg.vector_norm(points - batch.points, dim=-1) / size
     weight = confidence if model.confidences else torch.ones_like(confidence)
+    position = triangulate_each(image, weight.clamp(min=1e-4), batch.rigs)
+    if isinstance(model, Volumetric):
+        # As live: the cube stands where the algebraic answer has the root.
+        base = position[:, list(model.root)].mean(dim=1)
+        everyone = torch.ones_like(confidence[..., 0])
+        position = model.locate(seen, batch.crop_to_image, everyone, batch.rigs, base).position_mm
+    model.train(was)
     return Prediction(
-        triangulate_each(image, weight.clamp(min=1e-4), batch.rigs).cpu().numpy(),
+        position.cpu().numpy(),
         triangulate_each(image, torch.ones_like(confidence), batch.rigs).cpu().numpy(),
         batch.position_mm.cpu().numpy(),
         torch.where(inside, error, torch.nan).cpu().numpy(),

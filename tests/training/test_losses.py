@@ -8,10 +8,13 @@ import torch
 
 from calib.rig import RigArrays
 from calib.triangulate import triangulate
+from capture.virtual.skeletons import HUMAN36M17
 from engine.models.algebraic import Algebraic, to_image, triangulate_each
 from tests.training import tiny
+from training.chances import Chances
 from training.config import LossSection
-from training.losses import heatmap_loss, losses, position_weight
+from training.loop import build
+from training.losses import _volume_loss, alone, heatmap_loss, losses, position_weight
 
 
 def model(**changes: object) -> Algebraic:
@@ -80,10 +83,61 @@ def test_hard_samples_give_finite_losses_and_gradients(case: str) -> None:
         rigs = RigArrays(*(a[:, :1].expand_as(a).clone() if a.ndim > 2 else a for a in batch.rigs))
         batch = batch._replace(rigs=rigs)
     network = model().train()
-    answer = losses(network, batch, LossSection(), view_weight=view_weight)
+    answer = losses(network, batch, LossSection(), chances=Chances(view_weight))
     answer.total.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(answer.total)
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+class TestVolumetric:
+    """The same losses, with the 3D points from a cube of voxels."""
+
+    VOLUME = {"size": 8, "channels": 4, "v2v": {"widths": (4, 8), "squeeze": 0, "first": 4}}
+
+    def model(self, **changes: object) -> Algebraic:
+        torch.manual_seed(0)
+        config = tiny.config(model={**tiny.config().model.model_dump(), "volume": {**self.VOLUME, **changes}})
+        return build(config.model, HUMAN36M17)
+
+    def test_every_weight_gets_a_finite_gradient(self) -> None:
+        network = self.model().train()
+        losses(network, tiny.batch(), LossSection()).total.backward()  # type: ignore[no-untyped-call]
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+        assert network.volume.output_layer.weight.grad.abs().max() > 0  # type: ignore[union-attr]
+
+    def test_the_volume_loss_is_least_for_the_right_voxel_however_the_cube_is_turned(self) -> None:
+        batch, network = tiny.batch(), self.model(size=16).eval()
+        chances = Chances(theta=torch.tensor([0.4, 2.5]), off_mm=torch.tensor([[90.0, -40, 30]] * 2))
+        seen = network.see(batch.crops.flatten(0, 1))
+        base = batch.position_mm[:, list(HUMAN36M17.root)].mean(dim=1) + chances.off_mm
+        ones = torch.ones(batch.points.shape[:2])
+        cube = network.locate(seen, batch.crop_to_image, ones, batch.rigs, base, chances.theta)  # type: ignore[operator]
+        # As close to a joint as a voxel can be, by looking at all of them.
+        apart = torch.cdist(batch.position_mm, cube.grid_mm.flatten(1, 3))
+        peaked = torch.zeros_like(cube.logits).flatten(2).scatter(2, apart.argmin(dim=-1, keepdim=True), 50.0)
+        right = cube._replace(logits=peaked.unflatten(2, cube.logits.shape[2:]))
+        assert apart.amin(dim=-1).max() < 2500 / 15
+        assert _volume_loss(right, batch, alone) < 1e-3
+        for axis in (2, 3, 4):
+            assert _volume_loss(right._replace(logits=right.logits.roll(1, dims=axis)), batch, alone) > 10
+
+    @pytest.mark.parametrize("case", ["no truth", "one view", "no view", "outside of the cube"])
+    def test_hard_samples_give_finite_losses_and_gradients(self, case: str) -> None:
+        batch, chances = tiny.batch(), Chances()
+        if case == "no truth":
+            batch = batch._replace(position_mm=torch.full_like(batch.position_mm, torch.nan))
+        elif case == "one view":
+            chances = Chances(torch.tensor([[1.0, 0, 0], [0, 0, 1]]))
+        elif case == "no view":
+            chances = Chances(torch.zeros(2, 3))
+        else:
+            chances = Chances(off_mm=torch.full((2, 3), 1e5))
+        network = self.model().train()
+        answer = losses(network, batch, LossSection(), chances=chances)
+        answer.total.backward()  # type: ignore[no-untyped-call]
+        assert torch.isfinite(answer.total)
+        assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
 def test_the_heatmap_loss_is_least_for_the_gaussian_itself() -> None:
