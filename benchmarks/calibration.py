@@ -140,8 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "faults" in wanted:
         lines = []
         for number, fault in enumerate(FAULTS):
-            body = partial(fault_line, fault=fault, seeds=seeds, workers=options.workers)
-            lines.append(Line.of(fault, parts.run(f"fault {number} {fault.name}", body)))
+            said = partial(fault_line, fault=fault, seeds=seeds, workers=options.workers)
+            lines.append(Line.of(fault, parts.run(f"fault {number} {fault.name}", said)))
         console.print(table_of(lines))
     return finish(report, options.json)
 
