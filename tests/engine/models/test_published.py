@@ -129,12 +129,35 @@ class TestGolden:
                 assert np.linalg.norm(position - values[f"consensus.{name}"][number]) < WITHIN_MM
                 assert sum(1 << v for v in np.flatnonzero(inliers)) == values["consensus.inliers"][number]
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("way", "options", "turned"),
+        [
+            ("softmax", {}, False),
+            ("conf_norm", {}, True),
+            ("sum", {"vertical": "y"}, True),
+            ("max", {"panoptic_in_human36m": True}, False),
+            ("conf", {"softmax": False, "multiplier": 0.0001}, False),
+        ],
+    )
+    @torch.no_grad()
+    def test_volumetric(self, way: Any, options: dict[str, Any], turned: bool) -> None:
+        model = filled(PublishedVolumetric(layers=18, size=32, aggregation=way, parity=True, **options)).double()
+        # One sample tells as much as two, but for the turns.
+        only = slice(None) if way == "conf_norm" else slice(1)
+        theta = torch.from_numpy(golden()["vol.theta"][only]) if turned else None
+        found = model(*inputs((), only, torch.float64), torch.from_numpy(golden()["base_mm"][only]), theta)
+        assert np.abs(found.grid_mm[:, 3, 5, 7].numpy() - golden()[f"vol_{way}.corner_mm"][only]).max() < 1e-3
+        heat = golden()[f"vol_{way}.heat"][only]
+        assert np.abs(found.heat[:, :, ::8, ::8, ::8].numpy() - heat).max() < 1e-4 * np.abs(heat).max()
+        assert off_mm(found.points3d, golden()[f"vol_{way}.points3d"][only]) < WITHIN_MM
+
     @pytest.mark.parametrize("way", ["sum", "max", "softmax", "conf"])
     def test_unprojection_with_voxels_behind_cameras(self, way: Any) -> None:
         names = ("features", "grid_mm", "matrices", "confidence")
         features, grid, matrices, confidence = (torch.from_numpy(golden()[f"unprojection.{name}"]) for name in names)
         found = unproject(features, grid, Projection(matrices, swapped=True), way, confidence, parity=True)
-        assert np.abs(found.numpy() - golden()[f"unprojection.{way}"]).max() < 1e-4
+        assert np.abs(found.numpy() - golden()[f"unprojection.{way}"]).max() < 1e-6
 
 
 @cache
