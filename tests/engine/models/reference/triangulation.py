@@ -84,11 +84,11 @@ def consensus(points, px_in_crop, rig, solve, inlier_px=30.0, huber_px=2.0):
         weight[list(views)] = 1
         return solve(rig, points[:, None], weight)[0]
 
-    best = (0, -np.inf, ())
+    best: tuple[int, float, tuple[int, ...]] = (0, -np.inf, ())
     for pair in combinations(range(len(points)), 2):
         distance = off(alone(pair))
         inliers = tuple(v for v in range(len(points)) if distance[v] < inlier_px or v in pair)
-        best = max(best, (len(inliers), -np.mean(distance[list(inliers)]), inliers))
+        best = max(best, (len(inliers), -float(np.mean(distance[list(inliers)])), inliers))
     chosen = list(best[2])
 
     def loss(position):
