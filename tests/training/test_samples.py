@@ -75,9 +75,7 @@ def digest(workers: int) -> str:
 @pytest.mark.slow
 def test_batches_are_the_same_with_any_number_of_workers(root: Path) -> None:
     # In a process of its own, with which the helper of Python's multiprocessing ends.
-    # sleap-io installs a package ``tests`` as well, which would be found instead of ours.
-    code = "import tests\ntests.__path__ = ['tests']\nfrom tests.training.test_samples import digest\n"
-    code += "if __name__ == '__main__': print(digest(2))"
+    code = "from tests.training.test_samples import digest\nif __name__ == '__main__': print(digest(2))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=110)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() == digest(0)
