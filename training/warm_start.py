@@ -8,11 +8,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from engine.models.volumetric import Volumetric
 from rigpose.errors import ConfigError, MissingError
+
+_OF_VOLUMES = ("lift.", "volume.", "log_gain")
+"""What a volumetric network has and an algebraic one lacks."""
 
 
 def weights_of(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     """The state dict for a model, from an ONNX file that `training.export` wrote.
+
+    A volumetric network may begin with the file of an algebraic one: what that lacks stays as the model has it.
 
     Raises:
         MissingError: onnx is not installed.
@@ -31,7 +37,11 @@ def weights_of(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
         raise ConfigError(path, f"cannot be read as ONNX: {error}", "give a file that training.export wrote") from None
     found = {weight.name: weight for weight in proto.graph.initializer}
     state = {}
+    own = _OF_VOLUMES if isinstance(model, Volumetric) and "lift.weight" not in found else ()
     for name, value in model.state_dict().items():
+        if name.startswith(own):
+            state[name] = value
+            continue
         if name.endswith("num_batches_tracked"):
             state[name] = torch.zeros_like(value)
             continue

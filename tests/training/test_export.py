@@ -14,7 +14,9 @@ from capture.virtual.skeletons import HUMAN36M17
 from capture.virtual.world import World
 from engine.document import LocatedModel, find_model
 from engine.graph import HEAD_IN, NET_INPUT, OUTPUTS, compose
+from engine.models import graphs
 from engine.models.algebraic import Algebraic
+from engine.models.volumetric import Volumetric
 from engine.runtimes.onnx import OnnxRuntime
 from rigpose.errors import ConfigError
 from tests.training import tiny
@@ -69,7 +71,7 @@ def test_onnx_runtime_agrees_with_torch(
     model = export.build(exported[0])
     feed = inputs(n_views, batch, absent)
     with torch.no_grad():
-        expected = model(*(torch.from_numpy(feed[name]) for name in export.INPUTS))
+        expected = model(*(torch.from_numpy(feed[name]) for name in graphs.INPUTS))
     got = OnnxRuntime(compose(located, n_views, batch), threads=1).run(feed)
     for name, limit in (("points2d", 1e-3), ("confidence", 1e-5), ("points3d", 0.01), ("residual_px", 1e-2)):
         want = getattr(expected, name).numpy()
@@ -88,7 +90,7 @@ def test_the_file_describes_itself(located: LocatedModel) -> None:
     assert document.skeleton == HUMAN36M17
     assert document.input.size == (tiny.SIZE, tiny.SIZE)
     graph = compose(located, 5)
-    assert graph.input_names == export.INPUTS and graph.output_names == OUTPUTS
+    assert graph.input_names == graphs.INPUTS and graph.output_names == OUTPUTS
 
 
 def test_the_cut_between_network_and_geometry_has_its_names(exported: tuple[Checkpoint, Path]) -> None:
@@ -133,6 +135,16 @@ class TestWarmStart:
         for name, value in checkpoint.average.items():
             if not name.endswith("num_batches_tracked"):
                 assert torch.equal(model.state_dict()[name], value), name
+
+    def test_a_volumetric_network_begins_with_an_algebraic_one(self, exported: tuple[Checkpoint, Path]) -> None:
+        checkpoint, file = exported
+        model = Volumetric(17, size=8, channels=4, **checkpoint.config.model.arguments())
+        began = weights_of(file, model)
+        for name, value in model.state_dict().items():
+            if name.startswith(("lift.", "volume.", "log_gain")):
+                assert torch.equal(began[name], value), name
+            elif not name.endswith("num_batches_tracked"):
+                assert torch.allclose(began[name], checkpoint.average[name]), name
 
     def test_refuses_another_network(self, exported: tuple[Checkpoint, Path], tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"has head|has network"):
