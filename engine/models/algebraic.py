@@ -11,7 +11,7 @@ A confidence is also held to what it says: near 1 where the point is nearer to t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -159,6 +159,10 @@ class Algebraic(nn.Module):
             head_in, features = self.network(net_input)
         return self.head(head_in.float())._replace(features=features)
 
+    def weights(self, confidence: Float[Tensor, "B V J"], view_weight: Float[Tensor, "B V"]) -> Float[Tensor, "B V J"]:
+        """How much each view's point counts."""
+        return (confidence if self.confidences else torch.ones_like(confidence)) * view_weight[:, :, None]
+
     def forward(
         self,
         crops: UInt8[Tensor, "B V H W 3"],
@@ -171,13 +175,9 @@ class Algebraic(nn.Module):
         world: Float[Tensor, " 4"],
     ) -> Answer:
         """The graph of the contract: one rig for all frame sets."""
-        batch, views = crops.shape[:2]
         seen = self.see(crops.flatten(0, 1))
-        points = to_image(seen.points.unflatten(0, (batch, views)), crop_to_image)
-        present = (view_weight > 0)[:, :, None]
-        points = torch.where(present[..., None], points, torch.nan)
-        confidence = torch.where(present, seen.confidence.unflatten(0, (batch, views)), 0.0)
-        weight = (confidence if self.confidences else torch.ones_like(confidence)) * view_weight[:, :, None]
+        points, confidence = observed(seen, crops.shape[:2], crop_to_image, view_weight)
+        weight = self.weights(confidence, view_weight)
         position, residual = triangulate_with_residuals(points, weight, RigArrays(K, dist, fisheye, Rt, world))
         return Answer(points, confidence, position, residual)
 
@@ -190,6 +190,27 @@ def normalised(pictures: UInt8[Tensor, "N H W 3"]) -> Float[Tensor, "N 3 H W"]:
 def to_image(points: Float[Tensor, "*n J 2"], crop_to_image: Float[Tensor, "*n 2 3"]) -> Float[Tensor, "*n J 2"]:
     """Crop px as raw image px."""
     return torch.matmul(points, crop_to_image[..., :2].transpose(-1, -2)) + crop_to_image[..., None, :, 2]
+
+
+def observed(
+    seen: Seen,
+    shape: Sequence[int],
+    crop_to_image: Float[Tensor, "B V 2 3"],
+    view_weight: Float[Tensor, "B V"],
+) -> tuple[Float[Tensor, "B V J 2"], Float[Tensor, "B V J"]]:
+    """What the views of frame sets show, in raw px: NaN with confidence 0 where a camera is absent.
+
+    Args:
+        seen: Of all pictures, the views of a frame set in a row.
+        shape: (B, V).
+        crop_to_image: From crop px to raw px.
+        view_weight: 0 = the camera is absent.
+    """
+    batch, views = shape
+    points = to_image(seen.points.unflatten(0, (batch, views)), crop_to_image)
+    present = (view_weight > 0)[:, :, None]
+    confidence = torch.where(present, seen.confidence.unflatten(0, (batch, views)), 0.0)
+    return torch.where(present[..., None], points, torch.nan), confidence
 
 
 def triangulate_each(

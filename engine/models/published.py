@@ -27,7 +27,7 @@ from calib.rig import RigArrays
 from calib.triangulate import residuals, triangulate_with_residuals
 from engine.models import parity as seed
 from engine.models import ransac
-from engine.models.algebraic import Answer, Seen, to_image, triangulate_each
+from engine.models.algebraic import Answer, Seen, observed, to_image, triangulate_each
 from engine.models.pose_resnet import FEATURES, STRIDE, Maps, PoseResNet, Style
 from engine.models.v2v import V2V
 from engine.models.volume import Aggregation, Lenses, Projection, Vertical, cuboid, soft_argmax_3d, unproject
@@ -189,11 +189,10 @@ class PublishedAlgebraic(_Published):
         """The graph of the contract: one rig for all frame sets."""
         views = crops.shape[:2]
         seen = self.see(crops.flatten(0, 1))
-        in_crop, confidence = seen.points.unflatten(0, views), seen.confidence.unflatten(0, views)
-        confidence = torch.where((view_weight > 0)[..., None], confidence, 0.0)
-        raw = _present(to_image(in_crop, crop_to_image), view_weight)
+        raw, confidence = observed(seen, views, crop_to_image, view_weight)
         rig = RigArrays(K, dist, fisheye, Rt, world)
         if self.parity:
+            in_crop = seen.points.unflatten(0, views)
             position = self.triangulate(in_crop, confidence, crop_to_image, view_weight, rig)
             return Answer(raw, confidence, position, residuals(raw, position, rig))
         return Answer(raw, confidence, *triangulate_with_residuals(raw, self.weights(confidence, view_weight), rig))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from calib import triangulate
 from calib.rig import RigArrays
-from engine.models.algebraic import Algebraic, Answer, Seen, normalised, to_image
+from engine.models.algebraic import Algebraic, Answer, Seen, normalised, observed
 from engine.models.backbone import STRIDE
 from engine.models.v2v import SMALL, V2V
 from engine.models.volume import Aggregation, Lenses, Vertical, aggregate, cuboid, look_up, soft_argmax_3d, weighed
@@ -201,14 +201,10 @@ class Volumetric(Algebraic):
         ``base_mm`` is the middle of the cube where ``base_weight`` is above 0; elsewhere it is the root of the
         algebraic answer, which needs two views.
         """
-        batch, views = crops.shape[:2]
         rig = RigArrays(K, dist, fisheye, Rt, world)
         seen = self.see(crops.flatten(0, 1))
-        points = to_image(seen.points.unflatten(0, (batch, views)), crop_to_image)
-        present = (view_weight > 0)[:, :, None]
-        points = torch.where(present[..., None], points, torch.nan)
-        confidence = torch.where(present, seen.confidence.unflatten(0, (batch, views)), 0.0)
-        weight = (confidence if self.confidences else torch.ones_like(confidence)) * view_weight[:, :, None]
+        points, confidence = observed(seen, crops.shape[:2], crop_to_image, view_weight)
+        weight = self.weights(confidence, view_weight)
         root = torch.tensor(self.root, device=points.device)
         algebraic = triangulate.triangulate(points.index_select(2, root), weight.index_select(2, root), rig)
         base = torch.where((base_weight > 0)[:, None], base_mm, algebraic.mean(dim=1))
