@@ -127,7 +127,8 @@ def _kind(section: Any) -> str:
 
 
 Backbone = Annotated[
-    Annotated[BackboneSection, Tag("lite")] | Annotated[ResNetSection, Tag("pose_resnet")], Discriminator(_kind)
+    Annotated[BackboneSection, Tag("lite")] | Annotated[ResNetSection, Tag("pose_resnet")],
+    Discriminator(_kind, custom_error_type="kind", custom_error_message="its kind is none of lite and pose_resnet"),
 ]
 
 
@@ -166,6 +167,15 @@ class VolumeSection(Config):
     evidence: bool = True
     v2v: V2VSection = V2VSection()
     off_mm: float = Field(150.0, ge=0)
+
+    @model_validator(mode="after")
+    def _size_can_be_halved(self) -> VolumeSection:
+        step = 2 ** (len(self.v2v.widths) - 1)
+        if self.size % step:
+            raise ValueError(
+                f"size must be a multiple of {step}, for v2v.widths halve it {len(self.v2v.widths) - 1} times"
+            )
+        return self
 
 
 class ModelSection(Config):

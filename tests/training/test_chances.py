@@ -44,6 +44,14 @@ def test_the_cube_is_turned_and_moved_only_where_there_is_one() -> None:
     assert chances(config(volumetric=False), 3, (100, 4))[1:] == (None, None)
 
 
+def test_a_cube_that_its_network_cannot_halve_is_refused_with_the_config() -> None:
+    model = tiny.config().model.model_dump() | {"volume": {"size": 36}}
+    with pytest.raises(ConfigError, match="multiple of 8"):
+        tiny.config(model=model)
+    shallow = {"size": 36, "v2v": {"widths": (8, 16, 16)}}
+    assert tiny.config(model=model | {"volume": shallow}).model.volume is not None
+
+
 def test_processes_draw_their_parts_of_one_batch() -> None:
     whole = chances(config(view_dropout=0.7), 9, (6, 4))
     parts = [chances(config(view_dropout=0.7), 9, (2, 4), Group(rank, 3)) for rank in range(3)]
