@@ -7,6 +7,7 @@ not the same (`training.config.OptimiserSection.freeze_norm`, or group normalisa
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -110,5 +111,9 @@ def joined(device: str) -> Iterator[Group]:
     distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield group
+        # None leaves while another still talks, and what is wrapped is gone before the group is: gloo's threads
+        # end the process with an abort otherwise.
+        distributed.barrier()
     finally:
+        gc.collect()
         distributed.destroy_process_group()
