@@ -45,8 +45,8 @@ def chances(config: TrainingConfig, step: int, shape: tuple[int, int], group: Gr
     batch, views = shape[0] * group.size, shape[1]
     weights = view_weights((batch, views), config.loss.view_dropout, rng, config.loss.least_views)
     drawn = [weights]
-    if config.model.volume is not None:
-        off = config.model.volume.off_mm
+    if config.model.volumetric:
+        off = config.model.off_mm
         drawn += [rng.uniform(0, 2 * np.pi, batch), rng.uniform(-off, off, (batch, 3))]
     mine = slice(group.rank, None, group.size)
     return Chances(*(None if all_ is None else torch.from_numpy(all_[mine].astype(np.float32)) for all_ in drawn))

@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.models.algebraic import Algebraic
+from torch import nn
+
 from engine.models.graphs import as_onnx
 from rigpose.config import validate
 from rigpose.errors import ConfigError
@@ -24,7 +25,7 @@ from rigpose.program import run as run_program
 from rigpose.skeleton import Skeleton
 from training.checkpoint import Checkpoint, read_checkpoint
 from training.config import TrainingConfig
-from training.loop import build as network
+from training.networks import build as network
 
 MAX_BYTES = 6_000_000
 WEIGHTS = "rigpose.weights"
@@ -54,7 +55,7 @@ def document(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def build(checkpoint: Checkpoint) -> Algebraic:
+def build(checkpoint: Checkpoint) -> nn.Module:
     """The averaged model of a checkpoint, ready to answer."""
     skeleton = Skeleton.model_validate_json(checkpoint.skeleton)
     model = network(checkpoint.config.model, skeleton)
@@ -71,7 +72,8 @@ def export(checkpoint: Checkpoint) -> Any:
     """
     model = build(checkpoint)
     proto = as_onnx(model, checkpoint.config.size)
-    about = {"joints": model.joints, **checkpoint.config.model.arguments()}
+    joints = len(Skeleton.model_validate_json(checkpoint.skeleton).joints)
+    about = {"joints": joints, **checkpoint.config.model.arguments()}
     for key, value in (("rigpose.model", document(checkpoint)), (WEIGHTS, about)):
         proto.metadata_props.add(key=key, value=json.dumps(value))
     check_size(proto, checkpoint.config.model.name)

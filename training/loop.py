@@ -14,18 +14,15 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from capture.virtual.scenario import Scenario
-from engine.models.algebraic import Algebraic
-from engine.models.volumetric import Volumetric
 from rigpose.errors import ConfigError
 from rigpose.skeleton import Skeleton
-from training import feed, schedule
+from training import feed, networks, schedule
 from training.average import Average
 from training.chances import Chances, chances
 from training.checkpoint import Checkpoint
-from training.config import ModelSection, OptimiserSection, TrainingConfig
-from training.losses import Batch, Objective, alone, position_weight
+from training.config import OptimiserSection, TrainingConfig
+from training.losses import Batch, alone, position_weight
 from training.metrics import summary
-from training.predict import predict
 from training.processes import ALONE, Group
 from training.report import Report, Silence
 
@@ -76,14 +73,15 @@ class Trainer:
         precision = config.precision_cuda if cuda else config.precision_cpu
         self.autocast = torch.bfloat16 if precision == "bf16" else None
         torch.manual_seed(config.seed)
-        model = build(config.model, skeleton)
+        model = networks.build(config.model, skeleton)
         if group.size > 1 and cuda:
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._frozen = _frozen(self.model, config.optimiser)
         for module in self._frozen:
             module.requires_grad_(False)
-        self.objective: torch.nn.Module = Objective(self.model, config.loss, group.mean if group.size > 1 else alone)
+        mean = group.mean if group.size > 1 else alone
+        self.objective = networks.objective(self.model, config, mean)
         if group.size > 1:
             self.objective = DistributedDataParallel(self.objective, device_ids=[device.index] if cuda else None)
         self.average = Average(self.model, config.optimiser.ema)
@@ -242,16 +240,8 @@ class Trainer:
 
     def validate(self, held_out: list[Batch]) -> dict[str, float]:
         """Errors of the averaged model on the samples held out."""
-        mine = [predict(self.average.model, batch) for batch in held_out]
+        mine = [networks.predict(self.average.model, batch) for batch in held_out]
         return summary(self.group.gathered(mine), self.skeleton)
-
-
-def build(section: ModelSection, skeleton: Skeleton) -> Algebraic:
-    """The network of a config, with random weights."""
-    joints = len(skeleton.joints)
-    if section.volume is None:
-        return Algebraic(joints, **section.arguments())
-    return Volumetric(joints, root=skeleton.root, **section.arguments())
 
 
 def _frozen(model: torch.nn.Module, config: OptimiserSection) -> list[torch.nn.Module]:

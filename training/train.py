@@ -169,7 +169,7 @@ def _train(options: argparse.Namespace, group: Group) -> int:
     log.info(
         "%s: %d joints, %d parameters, %d sets a step, %d workers, on %s, from %s",
         trainer.config.model.name,
-        trainer.model.joints,
+        len(trainer.skeleton.joints),
         parameters,
         trainer.batch_size,
         trainer.workers,

@@ -13,8 +13,8 @@ from engine.models.algebraic import Algebraic, to_image, triangulate_each
 from tests.training import tiny
 from training.chances import Chances
 from training.config import LossSection
-from training.loop import build
 from training.losses import _volume_loss, alone, heatmap_loss, losses, position_weight
+from training.networks import build
 
 
 def model(**changes: object) -> Algebraic:

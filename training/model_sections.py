@@ -1,0 +1,132 @@
+"""Networks in a run's config; what they become is in `training.networks`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from rigpose.config import Config
+
+
+class BackboneSection(Config):
+    """Arguments of `engine.models.backbone.LiteBackbone`, which is what stands here without a ``kind``.
+
+    Attributes:
+        norm: ``batch``, or ``group``: of each picture alone, for small batches and for several processes on CPUs.
+    """
+
+    kind: Literal["lite"] = "lite"
+    channels: tuple[int, int, int, int, int] = (16, 24, 40, 80, 128)
+    blocks: tuple[int, int, int, int] = (2, 3, 3, 2)
+    expansion: int = Field(4, ge=1)
+    neck: int = Field(64, ge=8)
+    features: int = Field(64, ge=8)
+    norm: Literal["batch", "group"] = "batch"
+
+
+class ResNetSection(Config):
+    """Arguments of `engine.models.backbones.ResNetBackbone`."""
+
+    kind: Literal["pose_resnet"]
+    layers: Literal[18, 34, 50, 101, 152] = 50
+    style: Literal["simple", "caffe"] = "simple"
+
+
+def _kind(section: Any) -> str:
+    return str(section.get("kind", "lite") if isinstance(section, dict) else getattr(section, "kind", "lite"))
+
+
+Backbone = Annotated[
+    Annotated[BackboneSection, Tag("lite")] | Annotated[ResNetSection, Tag("pose_resnet")],
+    Discriminator(_kind, custom_error_type="kind", custom_error_message="its kind is none of lite and pose_resnet"),
+]
+
+
+class V2VSection(Config):
+    """Arguments of `engine.models.v2v.V2V`; by default the small network, see `engine.models.v2v.SMALL`."""
+
+    widths: tuple[int, ...] = Field((16, 32, 64, 64), min_length=2)
+    squeeze: int = Field(16, ge=0)
+    first: int = Field(16, ge=1)
+    first_kernel: Literal[1, 3, 5, 7] = 3
+    front: int = Field(0, ge=0)
+    skips: int = Field(0, ge=0)
+    decoders: int = Field(0, ge=0)
+    back: int = Field(0, ge=0)
+
+
+class VolumeSection(Config):
+    """The cube of a volumetric model, see `engine.models.volumetric.Volumetric`.
+
+    Attributes:
+        side_mm: Of the cube.
+        size: Voxels along a side.
+        channels: Maps that are brought into it.
+        aggregation: How the views' maps become one.
+        vertical: The world's vertical axis, about which the cube is turned in training.
+        evidence: Whether the heatmaps have a say of their own.
+        v2v: The network on volumes.
+        off_mm: In training the cube's middle is the true root, off by up to this along each axis.
+    """
+
+    side_mm: float = Field(2500.0, gt=0)
+    size: int = Field(32, ge=8, le=128)
+    channels: int = Field(16, ge=1)
+    aggregation: Literal["sum", "max", "softmax", "conf", "conf_norm"] = "softmax"
+    vertical: Literal["z", "y"] = "z"
+    evidence: bool = True
+    v2v: V2VSection = V2VSection()
+    off_mm: float = Field(150.0, ge=0)
+
+    @model_validator(mode="after")
+    def _size_can_be_halved(self) -> VolumeSection:
+        step = 2 ** (len(self.v2v.widths) - 1)
+        if self.size % step:
+            raise ValueError(
+                f"size must be a multiple of {step}, for v2v.widths halve it {len(self.v2v.widths) - 1} times"
+            )
+        return self
+
+
+class ModelSection(Config):
+    """A network of ours, which is what stands here without a ``kind``.
+
+    Attributes:
+        kind: Ours.
+        name: Its id, also the name of the exported file.
+        context: Maps that confidences are read from.
+        confidences: Whether views are weighed by learned confidences.
+        backbone: Its sizes.
+        volume: With it the network is volumetric, over the features of the algebraic one.
+    """
+
+    kind: Literal["ours"] = "ours"
+    name: str = Field(min_length=1)
+    context: int = Field(32, ge=1)
+    confidences: bool = True
+    backbone: Backbone = BackboneSection()
+    volume: VolumeSection | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Of `engine.models.algebraic.Algebraic`, but for the joints; with a volume, of `Volumetric` but for these."""
+        answer = {
+            "context": self.context,
+            "confidences": self.confidences,
+            "backbone": self.backbone.model_dump(),
+        }
+        return answer if self.volume is None else answer | self.volume.model_dump(exclude={"off_mm"})
+
+    @property
+    def volumetric(self) -> bool:
+        """Whether its 3D points come from a cube of voxels; one view then suffices."""
+        return self.volume is not None
+
+    @property
+    def off_mm(self) -> float:
+        """In training the cube's middle is off the truth by up to this along each axis."""
+        return 0.0 if self.volume is None else self.volume.off_mm
+
+
+AnyModelSection = ModelSection
+"""All kinds of networks: each has ``kind``, ``name``, ``confidences``, ``volumetric``, ``off_mm``."""
