@@ -20,6 +20,8 @@ INPUTS = ("crops", "crop_to_image", "view_weight", "K", "dist", "fisheye", "Rt",
 BASE_INPUTS = ("base_mm", "base_weight")
 """What a volumetric graph takes besides: the middle of its cube, and whether (above 0) that is given."""
 OUTPUTS = ("points2d", "confidence", "points3d", "residual_px")
+SPREAD = "covariance_mm2"
+"""What a volumetric graph says besides: how sure it is of each joint, xx xy xz yy yz zz."""
 NET_INPUT, HEAD_IN = "net_input", "head_in"
 _FREE: tuple[dict[int, str], ...] = ({0: "B", 1: "V"},) * 3 + ({0: "V"},) * 4 + ({},)
 _FREE_BASE: tuple[dict[int, str], ...] = ({0: "B"},) * 2
@@ -28,6 +30,11 @@ _FREE_BASE: tuple[dict[int, str], ...] = ({0: "B"},) * 2
 def inputs_of(model: nn.Module) -> tuple[str, ...]:
     """Names of what a model's graph takes."""
     return INPUTS + BASE_INPUTS if isinstance(model, Volumetric) else INPUTS
+
+
+def outputs_of(model: nn.Module) -> tuple[str, ...]:
+    """Names of what a model's graph answers."""
+    return (*OUTPUTS, SPREAD) if isinstance(model, Volumetric) else OUTPUTS
 
 
 def free_axes(model: nn.Module) -> tuple[dict[int, str], ...]:
@@ -86,7 +93,7 @@ def as_onnx(model: nn.Module, size: int) -> Any:
         opset_version=OPSET,
         dynamic_shapes=tuple({axis: dims[letter] for axis, letter in axes.items()} for axes in free),
         input_names=list(inputs_of(model)),
-        output_names=list(OUTPUTS),
+        output_names=list(outputs_of(model)),
         external_data=False,
         optimize=False,
         verbose=False,

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from calib import triangulate
 from calib.rig import RigArrays
-from engine.models.algebraic import Algebraic, Answer, Seen, normalised, observed
+from engine.models.algebraic import Algebraic, Seen, normalised, observed
 from engine.models.backbone import STRIDE
+from engine.models.spread import spread_3d
 from engine.models.v2v import SMALL, V2V
 from engine.models.volume import Aggregation, Lenses, Vertical, aggregate, cuboid, look_up, soft_argmax_3d, weighed
 
@@ -45,6 +46,16 @@ class Located(NamedTuple):
     position_mm: Float[Tensor, "B J 3"]
     logits: Float[Tensor, "B J S S S"]
     grid_mm: Float[Tensor, "B S S S 3"]
+
+
+class VolumetricAnswer(NamedTuple):
+    """The outputs of the contract, and how sure the volume is of each joint (`engine.models.spread.spread_3d`)."""
+
+    points2d: Float[Tensor, "B V J 2"]
+    confidence: Float[Tensor, "B V J"]
+    points3d: Float[Tensor, "B J 3"]
+    residual_px: Float[Tensor, "B V J"]
+    covariance_mm2: Float[Tensor, "B J 6"]
 
 
 class Volumetric(Algebraic):
@@ -195,7 +206,7 @@ class Volumetric(Algebraic):
         world: Float[Tensor, " 4"],
         base_mm: Float[Tensor, "B 3"],
         base_weight: Float[Tensor, " B"],
-    ) -> Answer:
+    ) -> VolumetricAnswer:
         """The graph of the contract: one rig for all frame sets.
 
         ``base_mm`` is the middle of the cube where ``base_weight`` is above 0; elsewhere it is the root of the
@@ -208,5 +219,8 @@ class Volumetric(Algebraic):
         root = torch.tensor(self.root, device=points.device)
         algebraic = triangulate.triangulate(points.index_select(2, root), weight.index_select(2, root), rig)
         base = torch.where((base_weight > 0)[:, None], base_mm, algebraic.mean(dim=1))
-        position = self.locate(seen, crop_to_image, view_weight, rig, base).position_mm
-        return Answer(points, confidence, position, triangulate.residuals(points, position, rig))
+        located = self.locate(seen, crop_to_image, view_weight, rig, base)
+        position = located.position_mm
+        # What has no position has no covariance.
+        spread = torch.where(position[..., :1].isnan(), torch.nan, spread_3d(located.logits, located.grid_mm))
+        return VolumetricAnswer(points, confidence, position, triangulate.residuals(points, position, rig), spread)

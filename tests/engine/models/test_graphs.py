@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from engine.models.algebraic import Algebraic  # noqa: E402
-from engine.models.graphs import HEAD_IN, NET_INPUT, OUTPUTS, as_onnx, inputs_of  # noqa: E402
+from engine.models.graphs import HEAD_IN, NET_INPUT, as_onnx, inputs_of, outputs_of  # noqa: E402
 from tests.engine.models.test_volume import BASE  # noqa: E402
 from tests.engine.models.test_volumetric import CROP, given, inputs, model  # noqa: E402
 
@@ -21,7 +21,7 @@ from tests.engine.models.test_volumetric import CROP, given, inputs, model  # no
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TENSORRT = frozenset(
-    """Abs Add And Atan BatchNormalization Cast Clip Concat Constant Conv ConvTranspose Cos Div Exp Expand Gather
+    """Abs Add And Atan BatchNormalization Cast Clip Concat Constant Conv ConvTranspose Cos Div Exp Expand Floor Gather
     Greater GreaterOrEqual GridSample Identity IsInf IsNaN Less LessOrEqual Log MatMul Max MaxPool Min Mul Not Or Pow
     ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize Shape Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub
     Tan Transpose Unsqueeze Where""".split()
@@ -57,8 +57,9 @@ def test_onnx_runtime_agrees_with_torch(session: onnxruntime.InferenceSession, c
     with torch.no_grad():
         expected = network(*feed)
     named = dict(zip(inputs_of(network), (tensor.numpy() for tensor in feed), strict=True))
-    got = dict(zip(OUTPUTS, session.run(list(OUTPUTS), named), strict=True))
-    for name, limit in (("points2d", 1e-3), ("confidence", 1e-5), ("points3d", 0.05), ("residual_px", 1e-2)):
+    got = dict(zip(outputs_of(network), session.run(list(outputs_of(network)), named), strict=True))
+    limits = {"points2d": 1e-3, "confidence": 1e-5, "points3d": 0.05, "residual_px": 1e-2, "covariance_mm2": 2.0}
+    for name, limit in limits.items():
         want = getattr(expected, name).numpy()
         assert got[name].shape == want.shape
         assert np.array_equal(np.isnan(got[name]), np.isnan(want)), name
