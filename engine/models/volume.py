@@ -20,6 +20,7 @@ from torch import Tensor
 
 from calib import lens
 from calib.rig import RigArrays
+from engine.models import sparse_lookup
 
 Aggregation = Literal["sum", "max", "softmax", "conf", "conf_norm"]
 AGGREGATIONS: tuple[Aggregation, ...] = ("sum", "max", "softmax", "conf", "conf_norm")
@@ -227,8 +228,9 @@ def unproject(
         raise ValueError(f"aggregation {aggregation} needs confidences")
     height, width = features.shape[3:]
     places = to_map.places(grid_mm.flatten(1, 3), width, height)
-    values = look_up(weighed(features, confidence, aggregation), places, grid_mm.shape[1:4])
-    return aggregate(values, places, aggregation, confidence, parity=parity).unflatten(-1, grid_mm.shape[1:4])
+    maps = weighed(features, confidence, aggregation)
+    found, _ = together(maps, places, grid_mm.shape[1:4], aggregation, confidence, parity=parity)
+    return found.unflatten(-1, grid_mm.shape[1:4])
 
 
 def weighed(
@@ -239,6 +241,43 @@ def weighed(
         return features
     assert confidence is not None
     return features * confidence[..., None, None]
+
+
+def together(
+    features: Float[Tensor, "B V C h w"],
+    places: Places,
+    sides: Sequence[int],
+    aggregation: Aggregation,
+    confidence: Float[Tensor, "B V c"] | None = None,
+    *,
+    parity: bool = False,
+    summed: int = 0,
+) -> tuple[Float[Tensor, "B c P"], Float[Tensor, "B s P"]]:
+    """What all views say of each voxel, see `unproject`; on a CPU it is never held what each of them says.
+
+    Args:
+        features: Maps of each view, `weighed`.
+        places: Of the voxels in them.
+        sides: Voxels along each axis of the volume; their product is P.
+        aggregation: Of the maps, but for the last ones.
+        confidence: Of each view, for the aggregated maps.
+        parity: See `unproject`.
+        summed: s, so many of the last maps are summed.
+
+    Returns:
+        The aggregated maps, and the summed ones.
+    """
+    channels = features.shape[2] - summed
+    if not sparse_lookup.fits(features, places.cells):
+        values = look_up(features, places, sides)
+        said = aggregate(values[:, :, :channels], places, aggregation, confidence, parity=parity)
+        return said, values[:, :, channels:].sum(dim=1)
+    how: sparse_lookup.Together = "sum" if aggregation == "conf" or aggregation == "conf_norm" else aggregation
+    seen = torch.ones_like(places.seen) if parity else places.seen
+    said, rest = sparse_lookup.together(features, places.cells, seen, how, channels).split([channels, summed], dim=1)
+    if aggregation == "conf_norm":
+        said = said / _total(places, confidence, parity)
+    return said, rest
 
 
 def look_up(features: Float[Tensor, "B V C h w"], places: Places, sides: Sequence[int]) -> Float[Tensor, "B V C P"]:
@@ -270,11 +309,7 @@ def aggregate(
     if aggregation == "sum" or aggregation == "conf":
         return values.sum(dim=1)
     if aggregation == "conf_norm":
-        assert confidence is not None
-        if parity:
-            return values.sum(dim=1) / confidence.sum(dim=1)[..., None]
-        total = torch.matmul(confidence.transpose(1, 2), places.seen.to(values.dtype))
-        return values.sum(dim=1) / total.clamp(min=_LEAST_SUM)
+        return values.sum(dim=1) / _total(places, confidence, parity)
     if not parity:
         # What is not seen is far below all that is. Runtimes add faster than they choose.
         score = values + torch.where(places.seen, 0.0, _NEVER)[:, :, None]
@@ -287,6 +322,13 @@ def aggregate(
     # By hand, for runtimes are slow with a softmax along an axis in the middle.
     share = torch.exp(score - highest.detach())
     return (share * values).sum(dim=1) / share.sum(dim=1)
+
+
+def _total(places: Places, confidence: Float[Tensor, "B V C"] | None, parity: bool) -> Float[Tensor, "B C P"]:
+    assert confidence is not None
+    if parity:
+        return confidence.sum(dim=1)[..., None]
+    return torch.matmul(confidence.transpose(1, 2), places.seen.to(confidence.dtype)).clamp(min=_LEAST_SUM)
 
 
 def soft_argmax_3d(

@@ -26,7 +26,7 @@ from engine.models.algebraic import Algebraic, Seen, normalised, observed
 from engine.models.backbone import STRIDE
 from engine.models.spread import spread_3d
 from engine.models.v2v import SMALL, V2V
-from engine.models.volume import Aggregation, Lenses, Vertical, aggregate, cuboid, look_up, soft_argmax_3d, weighed
+from engine.models.volume import Aggregation, Lenses, Vertical, cuboid, soft_argmax_3d, together, weighed
 
 STRAY = 0.1
 """Share of looks that may go anywhere."""
@@ -172,9 +172,8 @@ class Volumetric(Algebraic):
         maps = weighed(seen.features[:, : self.channels].unflatten(0, (batch, views)), trust, self.aggregation)
         if self.evidence:
             maps = torch.cat([maps, self._evidence(seen).unflatten(0, (batch, views))], dim=2)
-        values = look_up(maps, places, grid.shape[1:4])
-        volume = aggregate(values[:, :, : self.channels], places, self.aggregation, trust)
-        said = values[:, :, self.channels :].sum(dim=1)
+        evident = maps.shape[2] - self.channels
+        volume, said = together(maps, places, grid.shape[1:4], self.aggregation, trust, summed=evident)
         inputs = torch.cat([volume, said], dim=1) if self.evidence else volume
         inputs = inputs.unflatten(-1, grid.shape[1:4])
         with torch.autocast(inputs.device.type, autocast, enabled=autocast is not None):
