@@ -95,11 +95,8 @@ class Judge:
                 mm[name].append(np.linalg.norm(answer - truth.position_mm, axis=-1))
             published.append(known)
             sides.append(crop_px)
-        return Recording(
-            *({name: np.stack(values) for name, values in of.items()} for of in (px, again, mm)),
-            np.stack(published),
-            np.stack(sides),
-        )
+        px_of, again_of, mm_of = ({name: np.stack(values) for name, values in of.items()} for of in (px, again, mm))
+        return Recording(px_of, again_of, mm_of, np.stack(published), np.stack(sides))
 
     def _look(self, world: World, t: float) -> tuple[Observation, np.ndarray]:
         """The graph's answer to the pictures of a moment, with the crops of a tracker that is not lost."""
