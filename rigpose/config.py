@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Tag, ValidationError, ValidationInfo
 
 from rigpose.errors import ConfigError
 
@@ -190,9 +190,15 @@ def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> li
             current = owner.model_fields[str(part)].annotation
         else:
             candidates = [a for a in typing.get_args(current) if typing.get_origin(a) or isinstance(a, type)]
-            current = candidates[-1] if candidates else None
+            tagged = [a for a in candidates if isinstance(part, str) and _tag(a) == part]
+            current = (tagged or candidates or [None])[-1]
     owner = _model_in(current)
     return sorted(owner.model_fields) if owner is not None else []
+
+
+def _tag(annotation: Any) -> str | None:
+    """By which a union tells one of its models."""
+    return next((meta.tag for meta in getattr(annotation, "__metadata__", ()) if isinstance(meta, Tag)), None)
 
 
 def load(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Discriminator, Tag
 
 from rigpose.config import Config, FilePath, load
 from rigpose.errors import ConfigError, ExitCode
@@ -97,3 +99,28 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Inner().threads = 2  # type: ignore[misc]
+
+
+class Round(Config):
+    kind: Literal["round"]
+    radius: float = 1
+
+
+class Square(Config):
+    kind: Literal["square"]
+    side: float = 1
+
+
+class Drawn(Config):
+    version: int
+    shape: Annotated[
+        Annotated[Round, Tag("[round]")] | Annotated[Square, Tag("[square]")],
+        Discriminator(lambda section: f"[{section['kind']}]"),
+    ]
+
+
+def test_an_unknown_key_of_one_of_several_kinds_names_that_kinds_keys(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"key shape.side: is not a key.*allowed are: kind, radius\)"):
+        load(write(tmp_path, "version: 1\nshape: {kind: round, side: 2}"), Drawn)
+    with pytest.raises(ConfigError, match=r"key shape.radius: is not a key.*allowed are: kind, side\)"):
+        load(write(tmp_path, "version: 1\nshape: {kind: square, radius: 2}"), Drawn)
