@@ -69,7 +69,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors in a file that ``torch.save`` wrote, of any version of torch.
 
     A ``state_dict`` around them is taken off, and so is the ``module.`` in front of keys that DistributedDataParallel
-    leaves. Nothing but tensors is unpickled.
+    leaves; of a checkpoint of ours, the averaged weights are meant. Nothing but tensors is unpickled.
 
     Raises:
         ConfigError: The file is missing, is of another kind, or would run code.
@@ -82,8 +82,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises pickle's and zipfile's classes
         line = str(error).strip().partition("\n")[0]
         raise ConfigError(path, f"cannot be read as weights: {line}", "give what torch.save wrote") from None
-    if isinstance(document, Mapping) and isinstance(document.get("state_dict"), Mapping):
-        document = document["state_dict"]
+    for around in ("state_dict", "average"):
+        if isinstance(document, Mapping) and isinstance(document.get(around), Mapping):
+            document = document[around]
     if not isinstance(document, Mapping) or not document:
         raise ConfigError(path, "holds no state dict", "save model.state_dict()")
     state = {}
