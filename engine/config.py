@@ -97,6 +97,8 @@ class TrackerSection(Config):
         lost_after: Sets in a row that count against it until it is lost.
         verify_s: Seconds between checks of the track against the finder; 0 = never.
         margin: Crop side over the subject's extent; by default the model's.
+        base_s: Of volumetric models: seconds for which the cube stands where the root was last known in all
+            directions. It bounds how long one view goes on alone where the model does not see depth in it.
     """
 
     found_share: float = Field(0.5, gt=0, le=1)
@@ -105,6 +107,7 @@ class TrackerSection(Config):
     lost_after: int = Field(5, ge=1)
     verify_s: float = Field(3.0, ge=0)
     margin: float | None = Field(None, ge=1)
+    base_s: float = Field(2.0, ge=0)
 
 
 class SolveSection(Config):
@@ -118,12 +121,14 @@ class SolveSection(Config):
         gate_sigma: Residual beyond which a view's keypoint is doubted, in units of that deviation.
         max_sigma_mm: Largest standard deviation of a position that still counts as solved; by default
             3 % of the rig's working distance.
+        max_lifted_sigma_mm: The same of a joint that one view sees and a volumetric model places; by default 10 %.
     """
 
     sigma_share: float = Field(0.01, gt=0, lt=1)
     sigma_sent_px: float = Field(2.0, gt=0)
     gate_sigma: float = Field(4.0, gt=0)
     max_sigma_mm: float | None = Field(None, gt=0)
+    max_lifted_sigma_mm: float | None = Field(None, gt=0)
 
 
 def _off(value: object) -> object:
@@ -153,7 +158,8 @@ class EngineSection(Config):
         runtime: ``auto`` or a runtime's name; one that is named never falls back.
         threads: Threads of the network; by default all cores but none for itself on two.
         deadline_periods: Frame periods after the first frame of a set at which it leaves incomplete.
-        min_views: Views below which a set is counted incomplete and not solved.
+        min_views: Views below which a set is counted incomplete and not solved; by default two, and one where a
+            volumetric model follows a subject.
         send_points2d: Send the 2D keypoints with each pose.
     """
 
@@ -162,7 +168,7 @@ class EngineSection(Config):
     runtime: str = "auto"
     threads: int | None = Field(None, ge=1)
     deadline_periods: float = Field(1.5, gt=0)
-    min_views: int = Field(2, ge=1)
+    min_views: int | None = Field(None, ge=1)
     send_points2d: bool = True
     finder: FinderSection = FinderSection()
     tracker: TrackerSection = TrackerSection()

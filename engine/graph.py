@@ -27,7 +27,22 @@ from engine.names import all_nodes
 from engine.opsets import joinable
 from rigpose.errors import ConfigError
 
-__all__ = ["HEAD_IN", "NET_INPUT", "OUTPUTS", "Graph", "compose", "contract_inputs", "precision"]
+BASE_INPUTS = ("base_mm", "base_weight")
+"""What a volumetric graph takes besides: the middle of its cube, and whether (above 0) that is given."""
+SPREAD = "covariance_mm2"
+"""What it answers besides: how sure it is of each joint, as `rigpose.pose.COVARIANCE_ORDER`."""
+
+__all__ = [
+    "BASE_INPUTS",
+    "HEAD_IN",
+    "NET_INPUT",
+    "OUTPUTS",
+    "SPREAD",
+    "Graph",
+    "compose",
+    "contract_inputs",
+    "precision",
+]
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,11 @@ class Graph:
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
     precision: str = "fp32"
+
+    @property
+    def is_volumetric(self) -> bool:
+        """Whether it reads the joints from a cube, whose middle may be given (`BASE_INPUTS`)."""
+        return BASE_INPUTS[0] in self.input_names
 
     @property
     def joints(self) -> int:
@@ -128,11 +148,16 @@ def _as_it_is(located: LocatedModel, n_views: int) -> Graph:
                 f"takes {name} of shape {list(shape)}, but {n_views} views need {list(wanted)}",
                 "export it for this number of views",
             )
-    for name in OUTPUTS:
+    volumetric = BASE_INPUTS[0] in inputs
+    known = {*contract_inputs(n_views, None, height, width), *(BASE_INPUTS if volumetric else ())}
+    if unknown := [name for name in inputs if name not in known]:
+        raise ConfigError(located.path, f"takes {unknown[0]}, which is no input of a graph", "export it again")
+    wanted_outputs = (*OUTPUTS, SPREAD) if volumetric else OUTPUTS
+    for name in wanted_outputs:
         if name not in outputs:
             raise ConfigError(located.path, f"says output kind graph, but has no output {name}", "export it again")
     batch = signature(inputs["crops"])[1][0]
     data = located.path.read_bytes()
     graph_hash = hashlib.sha256(data).hexdigest()[:16]
     kind = precision(located.proto)
-    return Graph(data, graph_hash, located.document, n_views, batch, tuple(inputs), OUTPUTS, kind)
+    return Graph(data, graph_hash, located.document, n_views, batch, tuple(inputs), wanted_outputs, kind)

@@ -13,13 +13,16 @@ from calib.rig import Rig
 from calib.triangulate import triangulate_with_residuals
 from capture.frame import Frame, FrameSet
 from engine import finder as finders
+from engine.base import Base
 from engine.config import SystemConfig
 from engine.crop import Crop, Picture
 from engine.document import ModelDocument
 from engine.geometry import Geometry
+from engine.graph import BASE_INPUTS, SPREAD
 from engine.runtimes import Runtime
 from engine.smooth import OneEuro
 from engine.solve import Observation, Solver
+from engine.solve_volume import VolumeSolver
 from engine.tracker import Quality, Track, quality
 from rigpose.errors import ConfigError
 from rigpose.pose import NONE, SUBJECT_LOST, PoseSet, SubjectPose
@@ -41,13 +44,21 @@ class Pipeline:
         runtime: Runs the composed graph.
         config: The run's config.
         verdict: What ``calib.quality`` said of the rig; stands in every pose.
+        volumetric: Whether the graph reads joints from a cube (`engine.graph.Graph.is_volumetric`).
 
     Raises:
         ConfigError: The config names a camera or a box that does not exist.
     """
 
     def __init__(
-        self, rig: Rig, document: ModelDocument, runtime: Runtime, config: SystemConfig, verdict: str = "good"
+        self,
+        rig: Rig,
+        document: ModelDocument,
+        runtime: Runtime,
+        config: SystemConfig,
+        verdict: str = "good",
+        *,
+        volumetric: bool = False,
     ) -> None:
         engine = config.engine
         self.geometry = Geometry(rig, config)
@@ -62,7 +73,9 @@ class Pipeline:
         self._fixed = engine.finder.kind == "fixed"
         self._finder = finders.create(engine.finder, self._size, rig.names, margin)
         self._track = Track(engine.tracker, self._size, margin)
-        self._solver = Solver(self.geometry.exact, engine.solve, min_score=document.output.min_score)
+        self._volumetric = volumetric
+        self._solver = self._new_solver()
+        self._base = Base(document.skeleton.root, float(self.geometry.exact.world[3]), engine.tracker.base_s)
         self._smooth = OneEuro(engine.smooth) if engine.smooth else None
         width, height = self._size
         self._crops = np.zeros((1, len(rig.names), height, width, 3), np.uint8)
@@ -77,13 +90,17 @@ class Pipeline:
         """Cameras of the rig."""
         return len(self.geometry.rig)
 
+    def _new_solver(self) -> Solver | VolumeSolver:
+        kind = VolumeSolver if self._volumetric else Solver
+        return kind(self.geometry.exact, self._config.solve, self.document.output.min_score)
+
     def warm_up(self) -> None:
         """Do once what the first set would otherwise wait for."""
         self.runtime.warmup()
         blank = np.zeros((*self._size[::-1], 3), np.uint8)
         frame = Frame("", 0, blank, "BGR8", 0, "arrival", 0, self._size)
         crops: list[Crop | None] = [Crop((10.0, 10.0), 1.0)] * self.n_views
-        self._look([Picture(frame)] * self.n_views, crops, [None] * self.n_views)
+        self._solve(self._observe([Picture(frame)] * self.n_views, crops, [None] * self.n_views))
 
     def process(self, frames: FrameSet) -> PoseSet:
         """The poses in a frame set.
@@ -96,12 +113,12 @@ class Pipeline:
             ConfigError: A picture does not fit the calibration.
         """
         if self.geometry.fit(frames.frames):
-            self._solver = Solver(self.geometry.exact, self._config.solve, min_score=self.document.output.min_score)
+            self._solver = self._new_solver()
         present = sum(frame is not None for frame in frames.frames)
         subjects: tuple[SubjectPose, ...] = ()
         self._inferred_ns = now_ns()
         self._last = None
-        incomplete = present < self._config.min_views
+        incomplete = present < (self._config.min_views or (2 if self._middle(frames) is None else 1))
         if not incomplete:
             pictures = [None if f is None or f.image is None else Picture(f) for f in frames.frames]
             subject = self._answer(frames, pictures)
@@ -119,21 +136,32 @@ class Pipeline:
             if found is None:
                 return None
             pose, seen = found
-            self._track.begin(pose, frames.tick, seen)
+            self._begin(pose, frames, seen)
             self._verified_ns = now_ns()
             # The crops of the finder are coarse: look again where the subject is.
-            refined, sigma_px = self._look(pictures, self._track_crops(frames, pictures), frames.frames)
+            refined, sigma_px = self._look_again(frames, pictures)
             better = quality(refined, sigma_px)
             if self._track.plausible(better):
                 pose, seen = refined, better
-                self._track.begin(pose, frames.tick, seen)
+                self._begin(pose, frames, seen)
             return replace(pose, state="found")
-        pose, sigma_px = self._look(pictures, self._track_crops(frames, pictures), frames.frames)
+        pose, sigma_px = self._look_again(frames, pictures)
         if self._track.update(pose, frames.tick, quality(pose, sigma_px)):
+            if self._track.tick == frames.tick:
+                self._base.update(pose, exposed_ns(frames))
             return replace(pose, state="tracked")
+        self._base.end()
         if self._smooth:
             self._smooth.reset()
         return _without_positions(pose)
+
+    def _begin(self, pose: SubjectPose, frames: FrameSet, seen: Quality) -> None:
+        self._track.begin(pose, frames.tick, seen)
+        self._base.begin(pose, exposed_ns(frames))
+
+    def _middle(self, frames: FrameSet) -> np.ndarray | None:
+        """Where the cube of a volumetric graph stands; ``None`` = where it finds the root itself."""
+        return self._base.at(exposed_ns(frames)) if self._volumetric and self._track.active else None
 
     def _track_crops(self, frames: FrameSet, pictures: Sequence[Picture | None]) -> list[Crop | None]:
         if self._fixed:
@@ -150,13 +178,20 @@ class Pipeline:
         """
         best: Observation | None = None
         for crops in self._finder.rounds(pictures):
-            best = _surer(best, self._observe(pictures, crops, frames))
+            best = _surer(best, self._search_in(pictures, crops, frames))
             yield best
         assert best is not None, "a finder has at least one round"
         for _ in range(0 if self._fixed else _ZOOMS):
             crops = finders.closer(best.points, best.confidence, self._size, self._margin)
-            best = _surer(best, self._observe(pictures, crops, frames))
+            best = _surer(best, self._search_in(pictures, crops, frames))
             yield best
+
+    def _search_in(
+        self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], frames: Sequence[Frame | None]
+    ) -> Observation:
+        seen = self._observe(pictures, crops, frames)
+        # A cube about something that is not yet known to be a subject says nothing; its keypoints do.
+        return seen.points_only() if self._volumetric else seen
 
     def _found(self, best: Observation) -> tuple[SubjectPose, Quality] | None:
         """The pose in what the search has seen so far, if it is a subject."""
@@ -164,14 +199,18 @@ class Pipeline:
         seen = quality(pose, best.sigma_px)
         return (pose, seen) if self._track.plausible(seen) else None
 
-    def _look(
-        self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], frames: Sequence[Frame | None]
-    ) -> tuple[SubjectPose, np.ndarray]:
-        seen = self._observe(pictures, crops, frames)
+    def _look_again(self, frames: FrameSet, pictures: Sequence[Picture | None]) -> tuple[SubjectPose, np.ndarray]:
+        """Look where the track expects the subject."""
+        crops = self._track_crops(frames, pictures)
+        seen = self._observe(pictures, crops, frames.frames, self._middle(frames))
         return self._solve(seen), seen.sigma_px
 
     def _observe(
-        self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], frames: Sequence[Frame | None]
+        self,
+        pictures: Sequence[Picture | None],
+        crops: Sequence[Crop | None],
+        frames: Sequence[Frame | None],
+        middle: np.ndarray | None = None,
     ) -> Observation:
         """Run the graph on one crop a view; views that sent points instead of pixels bring their own."""
         views = self.n_views
@@ -185,25 +224,21 @@ class Pipeline:
             weight[0, view] = 1.0
             sigma_px[view] *= max(crop.scale, 0.5)
         if weight.any():
-            single = self.geometry.single
-            out = self.runtime.run(
-                {
-                    "crops": self._crops,
-                    "crop_to_image": to_image,
-                    "view_weight": weight,
-                    "K": single.K,
-                    "dist": single.dist,
-                    "fisheye": single.fisheye,
-                    "Rt": single.Rt,
-                    "world": single.world,
-                }
-            )
+            given = {
+                "crops": self._crops,
+                "crop_to_image": to_image,
+                "view_weight": weight,
+                **self.geometry.single._asdict(),
+                **(_base_of(middle) if self._volumetric else {}),
+            }
+            out = self.runtime.run(given)
             seen = Observation(
                 points=out["points2d"][0],
                 confidence=out["confidence"][0] * weight[0, :, None],
                 position_mm=out["points3d"][0],
                 residual_px=out["residual_px"][0],
                 sigma_px=sigma_px,
+                covariance_mm2=out[SPREAD][0] if self._volumetric else None,
             )
         else:
             joints = len(self.document.skeleton.joints)
@@ -243,8 +278,7 @@ class Pipeline:
     def _smoothed(self, pose: SubjectPose, frames: FrameSet) -> SubjectPose:
         if self._smooth is None or pose.state == "lost":
             return pose
-        exposed = min(frame.exposed_ns for frame in frames.frames if frame is not None)
-        return replace(pose, filtered_mm=self._smooth(pose.position_mm, exposed))
+        return replace(pose, filtered_mm=self._smooth(pose.position_mm, exposed_ns(frames)))
 
     def _pose_set(self, frames: FrameSet, subjects: tuple[SubjectPose, ...], status: str) -> PoseSet:
         got = [frame for frame in frames.frames if frame is not None]
@@ -302,7 +336,9 @@ class Pipeline:
             if self._last is None or not self._track.active:
                 return False
             frames, pictures, own = self._last
-            self._verification = _Verification(self._search(frames.frames, pictures), own, frames.tick)
+            self._verification = _Verification(
+                self._search(frames.frames, pictures), own, frames.tick, exposed_ns(frames)
+            )
         check = self._verification
         best = next(check.search, None)
         found = None if best is None else self._found(best)
@@ -314,6 +350,7 @@ class Pipeline:
             return False
         self.on_warning("the crops had followed something else; the finder's subject is followed now")
         self._track.begin(found[0], check.tick, found[1])
+        self._base.begin(found[0], check.exposed_ns)
         return True
 
 
@@ -324,6 +361,18 @@ class _Verification:
     search: Iterator[Observation]
     own: SubjectPose
     tick: int
+    exposed_ns: int
+
+
+def exposed_ns(frames: FrameSet) -> int:
+    """When a set was exposed: its earliest frame."""
+    return min(frame.exposed_ns for frame in frames.frames if frame is not None)
+
+
+def _base_of(middle: np.ndarray | None) -> dict[str, np.ndarray]:
+    given = middle is not None
+    where = np.zeros((1, 3), np.float32) if middle is None else middle[None].astype(np.float32)
+    return dict(zip(BASE_INPUTS, (where, np.full(1, given, np.float32)), strict=True))
 
 
 def _surer(best: Observation | None, other: Observation) -> Observation:

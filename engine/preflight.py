@@ -63,10 +63,12 @@ def judge_rig(config: SystemConfig, rig: Rig) -> Verdict:
         ConfigError: It has fewer cameras than a set needs to be solved.
         VerdictError: It is bad and ``accept_bad_rig`` is not set.
     """
-    if len(rig) < config.engine.min_views:
+    # A volumetric model goes on with one view, but begins with two.
+    least = config.engine.min_views or 2
+    if len(rig) < least:
         raise ConfigError(
             config.rig.origin,
-            f"key engine.min_views: is {config.engine.min_views}, and there is only {', '.join(rig.names)}",
+            f"key engine.min_views: is {least}, and there is only {', '.join(rig.names)}",
             "add a camera: one alone sees no depth",
         )
     verdict = judge(rig)

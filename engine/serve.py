@@ -67,7 +67,7 @@ def build_pipeline(config: SystemConfig, where: object = "config") -> tuple[Pipe
     located = locate_model(config, where)
     graph = compose(located, n_views=len(rig))
     runtime = runtimes.create(graph, config.engine.runtime, threads=config.engine.threads)
-    pipeline = Pipeline(rig, located.document, runtime, config, verdict.verdict)
+    pipeline = Pipeline(rig, located.document, runtime, config, verdict.verdict, volumetric=graph.is_volumetric)
     pipeline.warm_up()
     log.info("model %s on %s (%s), graph %s", located.document.id, runtime.name, runtime.precision, runtime.graph_hash)
     return pipeline, verdict

@@ -7,7 +7,7 @@ in one batch; what cannot be trusted is NaN with a reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -49,6 +49,7 @@ class Observation:
             triangulated yet.
         residual_px: (V, J) raw px, of that answer.
         sigma_px: (V,) standard deviation of a keypoint in raw px: the crop's scale times the network's.
+        covariance_mm2: (J, 6) how sure a volumetric graph is of its answer; ``None`` = another kind of graph.
     """
 
     points: Float[np.ndarray, "V J 2"]
@@ -56,6 +57,11 @@ class Observation:
     position_mm: Float[np.ndarray, "J 3"] | None
     residual_px: Float[np.ndarray, "V J"] | None
     sigma_px: Float[np.ndarray, " V"]
+    covariance_mm2: Float[np.ndarray, "J 6"] | None = None
+
+    def points_only(self) -> Observation:
+        """What was seen, without what the graph made of it."""
+        return replace(self, position_mm=None, residual_px=None, covariance_mm2=None)
 
 
 @dataclass(slots=True)

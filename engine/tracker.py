@@ -71,6 +71,11 @@ class Track:
         return self._positions is not None
 
     @property
+    def tick(self) -> int:
+        """Of the last set that was trusted."""
+        return self._tick
+
+    @property
     def positions_mm(self) -> Float[np.ndarray, "J 3"]:
         """Where each joint was last; NaN where it never was."""
         assert self._positions is not None
