@@ -241,9 +241,10 @@ def _residuals(solved: Solved) -> Iterator[Finding]:
         what = f"fewer than {LEAST_MOMENTS} common moments: none could be held out to judge by"
         yield Finding("note", (), what, "film the board at more places")
         return
-    judged = solution.used & np.isfinite(trial.residual_px[..., 0]) & (trial.block >= 0)[:, None]
+    # A block may hold the only views of a corner of a picture: what lies there was not fitted badly but not at all.
+    judged = solution.used & np.isfinite(trial.residual_px[..., 0]) & trial.within
     if judged.any():
-        # Nine in ten: a block may hold the only views of a corner of a picture, and says nothing bad by that.
+        # Nine in ten: a lens is little sure already where it was hardly fitted.
         unseen = float(np.quantile(np.linalg.norm(trial.residual_px[judged], axis=-1), 0.9))
         fitted = float(np.quantile(np.linalg.norm(solution.residual_px[judged], axis=-1), 0.9))
         if unseen > max(OVERFIT * fitted, _SEEN_PX):

@@ -33,6 +33,8 @@ class Trial:
         rigs: Cameras of each block's rig.
         block: (F,) number of the block that each moment is in; -1 = in none.
         points_mm: (F, N, 3) triangulated by the rig that did not see the moment.
+        within: (V, F, N) whether a point is no further from the middle of its picture than what its camera was fitted
+            on without the block; what is further out tells of an extrapolated lens.
     """
 
     residual_px: Float[np.ndarray, "V F N 2"]
@@ -40,6 +42,7 @@ class Trial:
     rigs: tuple[tuple[Camera, ...], ...]
     block: np.ndarray
     points_mm: Float[np.ndarray, "F N 3"]
+    within: Bool[np.ndarray, "V F N"]
 
 
 def judge_held_out(
@@ -58,6 +61,8 @@ def judge_held_out(
     block[frames] = np.arange(len(frames)) * blocks // len(frames)
     residual, ahead = np.full(views.px.shape, np.nan), np.full(views.px.shape, np.nan)
     points = np.full((*views.px.shape[1:3], 3), np.nan)
+    radius = _radius(solution.cameras, views)
+    within = np.zeros(radius.shape, dtype=bool)
     rigs = []
     lenses_held = all(one.focal == "held" and not one.center and not one.dist for one in free)
     for number in range(blocks):
@@ -74,6 +79,8 @@ def judge_held_out(
             free=free, sigma_px=solution.sigma_px, tolerance=1e-4, max_iterations=10,
         )  # fmt: skip
         rigs.append(adjusted.cameras)
+        reach = np.where(train, radius, 0.0).max(axis=(1, 2))
+        within |= inside[:, None] & (radius <= reach[:, None, None])
         some = views.select(inside)
         used = solution.used[:, inside]
         if lenses_held:
@@ -85,7 +92,13 @@ def judge_held_out(
         residual[:, inside] = residuals_of(adjusted.cameras, poses, some)
         ahead[:, inside] = predicted_residuals(some, of_block, adjusted.cameras, poses, used)
         points[inside] = triangulated(adjusted.cameras, some, used)
-    return Trial(residual, ahead, tuple(rigs), block, points)
+    return Trial(residual, ahead, tuple(rigs), block, points, within)
+
+
+def _radius(cameras: Sequence[Camera], views: BoardViews) -> Float[np.ndarray, "V F N"]:
+    """Px of each point from its camera's principal point, about which lenses bend."""
+    middle = np.stack([camera.K[:2, 2] for camera in cameras])
+    return np.asarray(np.linalg.norm(views.px - middle[:, None, None], axis=-1))
 
 
 def held_out_of(trial: Trial | None, views: BoardViews, used: Bool[np.ndarray, "V F N"]) -> HeldOut | None:
