@@ -40,6 +40,8 @@ class CropSection(Config):
         turn_deg: Largest turn of a crop in training, either way.
         stretch: In training a crop's width over its height changes by up to this share, either way, along an axis
             of any direction: cameras and bodies that the scenario lacks look like that. The crop's matrix knows.
+        mirror: Share of training samples of a data set that are mirrored in all views, left and right exchanged: for
+            subjects whose sides look alike, and so not for the virtual rig's, whose colours tell them.
     """
 
     margin: float = Field(1.3, ge=1)
@@ -49,6 +51,7 @@ class CropSection(Config):
     wide_scale: Range = (1.3, 2.4)
     turn_deg: float = Field(0.0, ge=0, le=180)
     stretch: float = Field(0.0, ge=0, lt=0.5)
+    mirror: Share = Field(0.0, ge=0, le=1)
 
 
 class AugmentSection(Config):
@@ -61,6 +64,7 @@ class AugmentSection(Config):
         gain: Factors on the brightness.
         noise: Largest standard deviation of noise that is added, in grey values.
         tint: Largest change of a colour channel against the others, as a share: another lamp or white balance.
+        blur: Largest standard deviation of a blur, in px of the crop.
     """
 
     patch_share: Share = Field(0.35, ge=0, le=1)
@@ -69,6 +73,7 @@ class AugmentSection(Config):
     gain: Range = (0.75, 1.25)
     noise: float = Field(5.0, ge=0)
     tint: float = Field(0.0, ge=0, lt=0.5)
+    blur: float = Field(0.0, ge=0)
 
 
 class DataSection(Config):

@@ -5,14 +5,18 @@ A crop is known by its matrix from crop px to raw px, (2, 3); in both (0, 0) is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from training.config import AugmentSection, CropSection
 
 MAX_ENLARGEMENT = 2.0
 """A crop is never enlarged more than this."""
+_LEAST_BLUR = 0.3
+"""px: less cannot be seen."""
 
 
 def crop_matrix(
@@ -56,6 +60,31 @@ def turned(
     middle = np.full(2, (size - 1) / 2)
     centre = matrix[:, :2] @ middle + matrix[:, 2]
     return np.column_stack([linear, centre - linear @ middle])
+
+
+def mirrored(
+    picture: UInt8[np.ndarray, "S S 3"], matrix: Float[np.ndarray, "2 3"]
+) -> tuple[UInt8[np.ndarray, "S S 3"], Float[np.ndarray, "2 3"]]:
+    """A crop as a mirror shows it, and its matrix, which knows: the way back to raw px stays exact.
+
+    What stands left on the subject then looks like what stands right: `sides_changed` gives the joints their names.
+    """
+    size = picture.shape[1]
+    flip = np.array([[-1.0, 0.0, size - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    return np.ascontiguousarray(picture[:, ::-1]), matrix @ flip
+
+
+def sides_changed(joints: int, left_right: Sequence[tuple[int, int]]) -> Int[np.ndarray, " J"]:
+    """For each joint of a mirrored subject the one that it was: left and right have changed their names.
+
+    Args:
+        joints: J.
+        left_right: Pairs that exchange.
+    """
+    order = np.arange(joints)
+    for left, right in left_right:
+        order[left], order[right] = right, left
+    return order
 
 
 def _rotation(angle: float) -> Float[np.ndarray, "2 2"]:
@@ -105,7 +134,11 @@ def cover(
 def relit(
     picture: UInt8[np.ndarray, "S S 3"], config: AugmentSection, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "S S 3"]:
-    """Another brightness, contrast and colour of the light, and noise."""
+    """Another brightness, contrast and colour of the light, blur, and noise."""
+    if config.blur:
+        sigma = rng.uniform(0, config.blur)
+        if sigma >= _LEAST_BLUR:
+            picture = cv2.GaussianBlur(picture, (0, 0), sigma)
     gain, offset = rng.uniform(*config.gain), rng.uniform(-12, 12)
     table = np.arange(256) * gain
     if config.tint:

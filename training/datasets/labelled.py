@@ -1,7 +1,8 @@
 """A lab's own labels as a data set: pictures with points that people set, and 3D where several cameras were labelled.
 
 `training.datasets.gather` makes the folder that is read here, from whatever program labelled. What is learned in 2D is
-the labelled points themselves; the 3D truth is their triangulation.
+the labelled points themselves; the 3D truth is their triangulation, which also says where a joint is in a picture in
+which nobody labelled it because something hides it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from calib.camera import Camera
 from calib.rig import read_rig
@@ -96,17 +97,22 @@ class Labelled:
         """What is known of a moment."""
         row = self._row(key)
         views = range(int(self._found["first"][row]), int(self._found["first"][row + 1]))
-        return Shot(self._found["position_mm"][row].astype(np.float64), tuple(self._view(view) for view in views))
+        position = self._found["position_mm"][row].astype(np.float64)
+        return Shot(position, tuple(self._view(view, position) for view in views))
 
-    def _view(self, view: int) -> View:
+    def _view(self, view: int, position: Float[np.ndarray, "J 3"]) -> View:
+        """A picture with its points; what nobody could label in it lies where other cameras' labels put it, hidden."""
         found = self._found
         box = found["view_box"][view]
+        camera, points, hidden = self._camera(view), found["view_points"][view].astype(np.float64), found["view_hidden"]
+        left = ~np.isfinite(points).all(axis=-1)
+        points = np.where(left[:, None], camera.project(position), points)
         return View(
-            self._camera(view),
+            camera,
             self._root / picture_name(int(found["view_picture"][view])),
             tuple(float(edge) for edge in box) if np.isfinite(box).all() else None,  # type: ignore[arg-type]
-            points=found["view_points"][view].astype(np.float64),
-            hidden=found["view_hidden"][view],
+            points=points,
+            hidden=hidden[view] | (left & np.isfinite(points).all(axis=-1)),
         )
 
     def _camera(self, view: int) -> Camera:
