@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from rigpose.config import Config, FilePath
-from training.model_sections import AnyModelSection
+from training.model_sections import AnyModelSection, PublishedRansacSection
 
 _DEEPEST = 32  # as `engine.models.backbone.DEEPEST`; a config is read without torch
 
@@ -105,9 +105,10 @@ class DataSection(Config):
 
 
 class LossSection(Config):
-    """Weights of the losses, see `training.losses`.
+    """Weights of the losses of our networks, which is what stands here without a ``kind``; see `training.losses`.
 
     Attributes:
+        kind: Ours.
         heatmap: Cross entropy to a Gaussian about the joint.
         point: Smooth L1 of the 2D points.
         position: Of the 3D points.
@@ -120,6 +121,7 @@ class LossSection(Config):
         least_views: How many views it sees at least; a volumetric network can do with one.
     """
 
+    kind: Literal["ours"] = "ours"
     heatmap: float = Field(1.0, ge=0)
     point: float = Field(20.0, ge=0)
     position: float = Field(0.5, ge=0)
@@ -132,15 +134,51 @@ class LossSection(Config):
     least_views: int = Field(2, ge=1)
 
 
+class CriterionSection(Config):
+    """What a published network learns by, see `training.criteria`; the 3D error counts from the first step on.
+
+    Attributes:
+        kind: Of published networks.
+        criterion: Of the 3D points.
+        threshold: Squared error above which MSESmooth bends, in the units of ``scale``.
+        scale: Of mm: by 0.1 the criterion sees centimetres.
+        volumetric_ce_weight: Of the voxels' cross entropy; of volumetric networks.
+        view_dropout: Share of samples that are learned from with fewer views.
+        least_views: How many views are left at least; a volumetric network can do with one.
+    """
+
+    kind: Literal["published"]
+    criterion: Literal["MSE", "MSESmooth", "MAE"]
+    threshold: float = Field(400.0, gt=0)
+    scale: float = Field(0.1, gt=0)
+    volumetric_ce_weight: float = Field(0.0, ge=0)
+    view_dropout: Share = Field(0.0, ge=0, le=1)
+    least_views: int = Field(2, ge=1)
+    position_from: ClassVar[float] = 0.0
+    position_full: ClassVar[float] = 0.0
+
+
+def _loss_kind(section: Any) -> str:
+    kind = section.get("kind", "ours") if isinstance(section, dict) else getattr(section, "kind", "ours")
+    return f"[{kind}]"
+
+
+AnyLossSection = Annotated[
+    Annotated[LossSection, Tag("[ours]")] | Annotated[CriterionSection, Tag("[published]")],
+    Discriminator(_loss_kind, custom_error_type="kind", custom_error_message="its kind is none of ours and published"),
+]
+
+
 class OptimiserSection(Config):
-    """AdamW with a warm-up, a level and a way down to zero.
+    """AdamW with a warm-up, a level and a way down to zero; without weight decay it is Adam.
 
     Attributes:
         rate: Learning rate of the level.
+        rates: The same of parts of the network, by name, where it is another one.
         weight_decay: Of all weights with more than one axis.
         warmup: Share of the run until the level.
         decay_from: Share of the run from which the rate falls.
-        clip: Largest norm of the gradient.
+        clip: Largest norm of the gradient; ``None``: it is not clipped.
         ema: Decay of the running average of the weights, which is what is kept.
         freeze_norm: Leave batch normalisations as they are, statistics and weights: for going on from trained weights
             with small batches.
@@ -149,10 +187,11 @@ class OptimiserSection(Config):
     """
 
     rate: float = Field(2e-3, gt=0)
+    rates: dict[str, Annotated[float, Field(gt=0)]] = {}
     weight_decay: float = Field(0.01, ge=0)
     warmup: Share = Field(0.02, ge=0, le=1)
     decay_from: Share = Field(0.45, ge=0, le=1)
-    clip: float = Field(5.0, gt=0)
+    clip: float | None = Field(5.0, gt=0)
     ema: float = Field(0.998, ge=0, lt=1)
     freeze_norm: bool = False
     freeze: tuple[str, ...] = ()
@@ -197,7 +236,7 @@ class TrainingConfig(Config):
     branch_at: Share | None = Field(None, gt=0, lt=1)
     model: AnyModelSection
     data: DataSection
-    loss: LossSection = LossSection()
+    loss: AnyLossSection = LossSection()
     optimiser: OptimiserSection = OptimiserSection()
     validation: ValidationSection = ValidationSection()
 
@@ -218,6 +257,16 @@ class TrainingConfig(Config):
     def _one_view_needs_a_volume(self) -> TrainingConfig:
         if self.loss.least_views < 2 and not self.model.volumetric:
             raise ValueError("loss.least_views must be 2 or more: one view is for volumetric networks")
+        return self
+
+    @model_validator(mode="after")
+    def _the_loss_is_the_networks(self) -> TrainingConfig:
+        published = self.model.kind == "published"
+        if published != (self.loss.kind == "published") and not isinstance(self.model, PublishedRansacSection):
+            of = "published" if published else "ours"
+            raise ValueError(f"loss.kind must be {of}, as the network's")
+        if isinstance(self.loss, CriterionSection) and self.loss.volumetric_ce_weight and not self.model.volumetric:
+            raise ValueError("loss.volumetric_ce_weight is for volumetric networks")
         return self
 
     @model_validator(mode="after")

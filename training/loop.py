@@ -76,7 +76,7 @@ class Trainer:
         model = networks.build(config.model, skeleton)
         if group.size > 1 and cuda:
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = networks.placed(model, device)
         self._frozen = _frozen(self.model, config.optimiser)
         for module in self._frozen:
             module.requires_grad_(False)
@@ -90,13 +90,19 @@ class Trainer:
         self.origin = "random weights"
 
     def _groups(self) -> list[dict[str, object]]:
-        learned = [p for p in self.model.parameters() if p.requires_grad]
-        weights = [p for p in learned if p.ndim > 1]
-        rest = [p for p in learned if p.ndim <= 1]
-        return [
-            {"params": weights, "weight_decay": self.config.optimiser.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
-        ]
+        config = self.config.optimiser
+        left = {id(p): p for p in self.model.parameters() if p.requires_grad}
+        parts: list[tuple[list[torch.nn.Parameter], float]] = []
+        for name, rate in config.rates.items():
+            part = _part(self.model, name, "optimiser.rates")
+            learned = [left.pop(id(p)) for p in part.parameters() if id(p) in left]
+            parts.append((learned, rate / config.rate))
+        groups: list[dict[str, object]] = []
+        for learned, scale in [(list(left.values()), 1.0), *parts]:
+            weights, rest = ([p for p in learned if (p.ndim > 1) == several] for several in (True, False))
+            groups.append({"params": weights, "weight_decay": config.weight_decay, "scale": scale})
+            groups.append({"params": rest, "weight_decay": 0.0, "scale": scale})
+        return groups
 
     def start_from(self, weights: dict[str, torch.Tensor], origin: str) -> None:
         """Begin with these weights instead of random ones."""
@@ -210,7 +216,7 @@ class Trainer:
         config = self.config
         rate = schedule.learning_rate(config.optimiser, progress)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("scale", 1.0)
         shape: tuple[int, int] = batch.points.shape[:2]  # type: ignore[assignment]
         drawn = chances(config, self.step, shape, self.group)
         self.model.train()
@@ -225,7 +231,8 @@ class Trainer:
             self.autocast,
         )
         answer.total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optimiser.clip)
+        limit = math.inf if config.optimiser.clip is None else config.optimiser.clip
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         # The gradient is all processes' already; with the losses' mean each of them judges alike.
         values = self.group.mean(torch.stack([*(value.detach() for value in answer), norm])).tolist()
         self.step += 1
@@ -249,11 +256,16 @@ def _frozen(model: torch.nn.Module, config: OptimiserSection) -> list[torch.nn.M
     normalisations = torch.nn.modules.batchnorm._BatchNorm
     kept = [module for module in model.modules() if config.freeze_norm and isinstance(module, normalisations)]
     for name in config.freeze:
-        if name not in (parts := dict(model.named_modules())):
-            known = ", ".join(part for part in parts if part and "." not in part)
-            raise ConfigError("optimiser.freeze", f"the network has no part {name}", f"its parts are {known}")
-        kept += parts[name].modules()
+        kept += _part(model, name, "optimiser.freeze").modules()
     return kept
+
+
+def _part(model: torch.nn.Module, name: str, where: str) -> torch.nn.Module:
+    parts = dict(model.named_modules())
+    if name not in parts:
+        known = ", ".join(part for part in parts if part and "." not in part)
+        raise ConfigError(where, f"the network has no part {name}", f"its parts are {known}")
+    return parts[name]
 
 
 def _statistics(model: torch.nn.Module) -> list[torch.Tensor]:

@@ -24,7 +24,7 @@ from engine.models.algebraic import CONFIDENT_SHARE, Algebraic, Seen, to_image, 
 from engine.models.backbone import STRIDE
 from engine.models.volumetric import Located, Volumetric
 from training.chances import Chances
-from training.config import LossSection
+from training.config import AnyLossSection, LossSection
 
 SIGMA_CELLS = 1.0
 """Of the Gaussian about the true point, in cells of the heatmap."""
@@ -99,7 +99,7 @@ def heatmap_loss(
     return -(target * log_heat).sum(dim=-1) - entropy
 
 
-def position_weight(config: LossSection, progress: float) -> float:
+def position_weight(config: AnyLossSection, progress: float) -> float:
     """Share of the 3D loss that counts at a share of the run."""
     if progress >= config.position_full:
         return 1.0

@@ -5,24 +5,49 @@ Here and nowhere else is it told which is which; the loop, checkpoints and the e
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 from torch import nn
 
 from engine.models.algebraic import Algebraic
+from engine.models.published import PublishedAlgebraic, PublishedRansac, PublishedVolumetric
 from engine.models.volumetric import Volumetric
+from rigpose.errors import ConfigError
 from rigpose.skeleton import Skeleton
 from training import predict as ours
-from training.config import TrainingConfig
+from training.config import CriterionSection, LossSection, TrainingConfig
 from training.losses import Batch, Mean, Objective, alone
-from training.model_sections import AnyModelSection
+from training.model_sections import (
+    AnyModelSection,
+    PublishedAlgebraicSection,
+    PublishedRansacSection,
+    PublishedVolumetricSection,
+)
 from training.predict import Prediction
+from training.published import PublishedObjective, predict_published
 
 
 def build(section: AnyModelSection, skeleton: Skeleton) -> nn.Module:
     """The network of a config, with random weights."""
-    joints = len(skeleton.joints)
+    joints, arguments = len(skeleton.joints), section.arguments()
+    if isinstance(section, PublishedAlgebraicSection):
+        return PublishedAlgebraic(joints, **arguments)
+    if isinstance(section, PublishedRansacSection):
+        return PublishedRansac(joints, **arguments)
+    if isinstance(section, PublishedVolumetricSection):
+        return PublishedVolumetric(joints, root=skeleton.root, **arguments)
     if section.volume is None:
-        return Algebraic(joints, **section.arguments())
-    return Volumetric(joints, root=skeleton.root, **section.arguments())
+        return Algebraic(joints, **arguments)
+    return Volumetric(joints, root=skeleton.root, **arguments)
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """A network on a device, its weights for pictures in the order that suits it; those for volumes keep theirs."""
+    for module in model.to(device).modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def objective(model: nn.Module, config: TrainingConfig, mean: Mean = alone) -> nn.Module:
@@ -35,12 +60,21 @@ def objective(model: nn.Module, config: TrainingConfig, mean: Mean = alone) -> n
         model: What `build` made.
         config: The run's.
         mean: Over the processes that share a batch.
+
+    Raises:
+        ConfigError: It has nothing that could be learned.
     """
+    if isinstance(model, PublishedRansac):
+        raise ConfigError(config.model.name, "is a consensus, which learns nothing", "judge it with --eval")
+    if isinstance(model, PublishedAlgebraic | PublishedVolumetric):
+        return PublishedObjective(model, cast(CriterionSection, config.loss), mean)
     assert isinstance(model, Algebraic)
-    return Objective(model, config.loss, mean)
+    return Objective(model, cast(LossSection, config.loss), mean)
 
 
 def predict(model: nn.Module, batch: Batch) -> Prediction:
     """A network's answer in float32, in evaluation mode."""
+    if isinstance(model, PublishedAlgebraic | PublishedRansac | PublishedVolumetric):
+        return predict_published(model, batch)
     assert isinstance(model, Algebraic)
     return ours.predict(model, batch)

@@ -15,7 +15,7 @@ The published crops lie without the half pixel: raw px are crop px times a scale
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -278,6 +278,7 @@ class PublishedVolumetric(_Published):
 
     Args:
         joints: J.
+        root: Joints whose mean is the middle of the cuboid; the pelvis of Human3.6M's.
         layers: Of the backbone.
         style: Of the backbone.
         aggregation: How the views' features are put together in a voxel.
@@ -295,6 +296,7 @@ class PublishedVolumetric(_Published):
         self,
         joints: int = 17,
         *,
+        root: Sequence[int] = (6,),
         layers: int = 152,
         style: Style = "simple",
         aggregation: Aggregation = "softmax",
@@ -312,6 +314,7 @@ class PublishedVolumetric(_Published):
         super().__init__(backbone, multiplier=multiplier, softmax=softmax, parity=parity)
         # The heatmaps are not used, yet the published files hold them.
         self.backbone.final_layer.requires_grad_(False)
+        self.root = tuple(root)
         self.aggregation = aggregation
         self.side_mm, self.size, self.vertical = side_mm, size, vertical
         self.panoptic_in_human36m = panoptic_in_human36m

@@ -49,7 +49,7 @@ def test_a_cube_that_its_network_cannot_halve_is_refused_with_the_config() -> No
     with pytest.raises(ConfigError, match="multiple of 8"):
         tiny.config(model=model)
     shallow = {"size": 36, "v2v": {"widths": (8, 16, 16)}}
-    assert tiny.config(model=model | {"volume": shallow}).model.volume is not None
+    assert tiny.config(model=model | {"volume": shallow}).model.volumetric
 
 
 def test_processes_draw_their_parts_of_one_batch() -> None:
