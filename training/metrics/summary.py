@@ -1,25 +1,19 @@
-"""How far answers lie from the truth."""
+"""A few figures of many answers, for a run's report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from capture.virtual.skeletons import FLY38, LEGS, N_LEG, SIDE
 from rigpose.skeleton import Skeleton
-from training.predict import Prediction
+from training.metrics.distances import errors_mm, from_root
 
-
-def errors_mm(answer: Float[np.ndarray, "*n J 3"], truth: Float[np.ndarray, "*n J 3"]) -> Float[np.ndarray, "*n J"]:
-    """Distance of each joint from its truth; NaN where there is no answer."""
-    return np.linalg.norm(np.asarray(answer, dtype=np.float64) - truth, axis=-1)
-
-
-def from_root(position: Float[np.ndarray, "*n J 3"], skeleton: Skeleton) -> Float[np.ndarray, "*n J 3"]:
-    """Positions relative to the skeleton's root."""
-    return position - position[..., list(skeleton.root), :].mean(axis=-2, keepdims=True)
+if TYPE_CHECKING:  # for it needs torch, and these figures do not
+    from training.predict import Prediction
 
 
 def distribution(errors: Float[np.ndarray, "*n"]) -> dict[str, float]:
