@@ -3,6 +3,9 @@
 The model runs as the engine runs it, in ONNX Runtime, on crops of worlds whose truth is known. Beside its own 3D points
 stand others from the same 2D points: robust triangulation with and without the confidences, and all views alike.
 Figures are the mean over several seeds of the scenario, with the standard deviation between them.
+
+A volumetric model looks in a cube. As live that stands about its own algebraic root, which needs two views; with
+``--base truth`` about the true root, off by ``--base-error`` of the subject's extent, as live about the last pose.
 """
 
 from __future__ import annotations
@@ -22,18 +25,24 @@ from capture.virtual.scenario import Scenario, load_scenario
 from engine.document import find_model
 from rigpose.errors import ConfigError
 from rigpose.program import run as run_program
-from training.exam import Exam, Paper
+from rigpose.skeleton import Skeleton
+from training.exam import BASE_ERROR, METHODS, Exam, Paper
 from training.metrics import distribution, errors_mm, from_root, leg_length_mm
+from training.metrics.correct import THRESHOLDS_MM, THRESHOLDS_SHARE, pck
+from training.metrics.distances import aligned, extents_mm
+from training.metrics.resampling import Resampling
 
 log = logging.getLogger(__name__)
 
-METHODS = ("learned", "robust", "ransac", "plain")
 _SAID = {
+    "volumetric": "the model: what its volume says",
     "learned": "the model: confidences weigh the views",
     "robust": "robust triangulation with confidences",
     "ransac": "robust triangulation without confidences",
     "plain": "all views alike",
 }
+_SMALL_MM = 100.0
+"""Subjects below this extent are told to a ten thousandth of a mm."""
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -51,6 +60,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--cover", type=float, default=0.0, metavar="SHARE", help="hide this share of the joints in each view"
     )
+    parser.add_argument(
+        "--base", choices=("own", "truth"), default="own", help="what a volumetric model's cube stands about"
+    )
+    parser.add_argument(
+        "--base-error",
+        type=float,
+        default=BASE_ERROR,
+        metavar="SHARE",
+        help="of the subject's extent: how far --base truth is off along each axis (standard deviation)",
+    )
     parser.add_argument("--threads", type=int, default=None, metavar="N", help="threads of ONNX Runtime")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args(argv)
@@ -58,12 +77,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         options.views = [int(view) for view in options.views.split(",") if view]
     except ValueError:
         parser.error(f"--views {options.views}: give numbers, as in 2,3,4")
-    if min([*options.views, 2]) < 2 or options.seeds < 1 or options.frames < 1 or not 0 <= options.cover < 1:
-        parser.error("give at least two views, one seed and one frame, and a share below 1")
+    if min([*options.views, 2]) < 1 or options.seeds < 1 or options.frames < 1 or not 0 <= options.cover < 1:
+        parser.error("give at least one view, one seed and one frame, and a share below 1")
+    if options.base_error < 0:
+        parser.error("--base-error must be 0 or more")
     return options
 
 
-def figures(papers: Sequence[Paper], skeleton: Any) -> dict[str, Any]:
+def figures(papers: Sequence[Paper], skeleton: Skeleton) -> dict[str, Any]:
     """Figures of one number of views.
 
     Args:
@@ -73,28 +94,17 @@ def figures(papers: Sequence[Paper], skeleton: Any) -> dict[str, Any]:
     Returns:
         For each method the figures of all frames, and of those that differ between seeds the standard deviation.
     """
-    root = list(skeleton.root)
+    truth = np.concatenate([paper.truth_mm for paper in papers])
+    resampling = Resampling([place for paper in papers for place in paper.places])
     rows: dict[str, Any] = {}
     for method in METHODS:
-        absolute, relative = [], []
-        for paper in papers:
-            answer = paper.answers[method]
-            absolute.append(errors_mm(answer, paper.truth_mm))
-            relative.append(errors_mm(from_root(answer, skeleton), from_root(paper.truth_mm, skeleton)))
-        together = distribution(np.concatenate(absolute))
-        by_seed = [distribution(errors) for errors in absolute]
-        known = np.concatenate(relative)
-        known = np.delete(known, root, axis=1) if len(root) == 1 else known
-        rows[method] = {
-            "absolute_mm": together,
-            "absolute_between_seeds_mm": {
-                key: float(np.std([seed[key] for seed in by_seed])) for key in ("mean", "median", "p95")
-            },
-            "relative_mm": distribution(known),
-            "joints_mm": {
-                joint: float(np.nanmean(np.concatenate(absolute)[:, index]))
-                for index, joint in enumerate(skeleton.joints)
-            },
+        if method not in papers[0].answers:
+            continue
+        answer = np.concatenate([paper.answers[method] for paper in papers])
+        rows[method] = _row(answer, truth, skeleton, resampling)
+        by_seed = [distribution(errors_mm(paper.answers[method], paper.truth_mm)) for paper in papers]
+        rows[method]["absolute_between_seeds_mm"] = {
+            key: float(np.std([seed[key] for seed in by_seed])) for key in ("mean", "median", "p95")
         }
     shares = np.concatenate([paper.error_share for paper in papers])
     hidden = np.concatenate([paper.hidden for paper in papers])
@@ -103,10 +113,32 @@ def figures(papers: Sequence[Paper], skeleton: Any) -> dict[str, Any]:
         "error_share_hidden": distribution(shares[hidden]),
         "hidden_share": float(hidden.mean()),
     }
-    legs = leg_length_mm(np.concatenate([paper.truth_mm for paper in papers]), skeleton)
+    rows["extent_mm"] = float(np.nanmedian(extents_mm(truth)))
+    legs = leg_length_mm(truth, skeleton)
     if legs is not None:
         rows["leg_length_mm"] = legs
     return rows
+
+
+def _row(answer: np.ndarray, truth: np.ndarray, skeleton: Skeleton, resampling: Resampling) -> dict[str, Any]:
+    """One method's figures, of all seeds; what is relative to a root leaves that out where it is a joint."""
+    absolute = errors_mm(answer, truth)
+    relative = errors_mm(from_root(answer, skeleton), from_root(truth, skeleton))
+    if len(skeleton.root) == 1:
+        relative = np.delete(relative, skeleton.root[0], axis=1)
+    known = np.isfinite(truth).all(axis=-1)
+    extent = extents_mm(truth)[:, None]
+    return {
+        "absolute_mm": distribution(absolute),
+        "absolute_interval_mm": resampling.figure(absolute, np.isfinite(absolute))["interval"],
+        "relative_mm": distribution(relative),
+        "procrustes_mm": distribution(errors_mm(aligned(answer, truth), truth)),
+        "pck": {
+            "mm": pck(absolute, known, THRESHOLDS_MM, resampling),
+            "share_of_extent": pck(absolute / extent, known, THRESHOLDS_SHARE, resampling),
+        },
+        "joints_mm": {joint: distribution(absolute[:, index])["mean"] for index, joint in enumerate(skeleton.joints)},
+    }
 
 
 def with_views(scenario: Scenario, count: int, path: Path) -> Scenario:
@@ -123,41 +155,49 @@ def with_views(scenario: Scenario, count: int, path: Path) -> Scenario:
 
 def table(result: dict[str, Any]) -> str:
     """The figures to read."""
+    base = result["base"]
     lines = [
         f"{result['model']} on {result['scenario']}: {result['seeds']} seeds of {result['frames']} frame sets"
-        + (f", {result['cover']:.0%} of the joints hidden" if result["cover"] else ""),
+        + (f", {result['cover']:.0%} of the joints hidden" if result["cover"] else "")
+        + (f", {_about(base)}" if base else ""),
         "",
-        f"{'views':>5} {'3D from':8} {'MPJPE mm':>16} {'median':>14} {'p95':>14} {'relative':>9} {'rel. median':>11}"
-        f" {'solved':>7}",
+        f"{'views':>5} {'3D from':10} {'MPJPE mm':>16} {'median':>14} {'p95':>14} {'relative':>9} {'rel. median':>11}"
+        f" {'P-MPJPE':>8} {'solved':>7}",
     ]
-    legs = None
     for views, rows in result["views"].items():
-        legs = rows.get("leg_length_mm", legs)
-        digits = 1 if legs is None else 4
-        for method in METHODS:
+        digits = 4 if rows["extent_mm"] < _SMALL_MM else 1
+        for method in (method for method in METHODS if method in rows):
             row = rows[method]
             spread = row["absolute_between_seeds_mm"]
             cells = [
                 f"{row['absolute_mm'][key]:.{digits}f} +- {spread[key]:.{digits}f}" for key in ("mean", "median", "p95")
             ]
             lines.append(
-                f"{views:>5} {method:8} {cells[0]:>16} {cells[1]:>14} {cells[2]:>14}"
+                f"{views:>5} {method:10} {cells[0]:>16} {cells[1]:>14} {cells[2]:>14}"
                 f" {row['relative_mm']['mean']:>9.{digits}f} {row['relative_mm']['median']:>11.{digits}f}"
-                f" {row['absolute_mm']['share']:>7.1%}"
+                f" {row['procrustes_mm']['mean']:>8.{digits}f} {row['absolute_mm']['share']:>7.1%}"
             )
         picture = rows["picture"]
         lines.append(
             f"{'':5} 2D error, share of the crop's side: {picture['error_share_seen']['mean']:.4f} where seen,"
             f" {picture['error_share_hidden']['mean']:.4f} where hidden ({picture['hidden_share']:.0%} of all)"
         )
-    last = next(reversed(result["views"].values()))
-    digits = 1 if legs is None else 4
-    lines += ["", f"each joint, learned, {next(reversed(result['views']))} views (mm):"]
-    lines += [f"  {joint:20} {value:.{digits}f}" for joint, value in last["learned"]["joints_mm"].items()]
+    count, last = next(reversed(result["views"].items()))
+    digits = 4 if last["extent_mm"] < _SMALL_MM else 1
+    own = next(method for method in METHODS if method in last)
+    lines += ["", f"each joint, {own}, {count} views (mm):"]
+    lines += [f"  {joint:20} {value:.{digits}f}" for joint, value in last[own]["joints_mm"].items()]
+    legs = last.get("leg_length_mm")
     if legs is not None:
-        lines.append(f"a leg is {legs:.2f} mm long: MPJPE of {last['learned']['absolute_mm']['mean'] / legs:.1%} of it")
-    lines += ["", *(f"{method:8} {said}" for method, said in _SAID.items())]
-    return "\n".join(lines)
+        lines.append(f"a leg is {legs:.2f} mm long: MPJPE of {last[own]['absolute_mm']['mean'] / legs:.1%} of it")
+    told = [method for method in METHODS if any(method in rows for rows in result["views"].values())]
+    return "\n".join([*lines, "", *(f"{method:10} {_SAID[method]}" for method in told)])
+
+
+def _about(base: dict[str, Any]) -> str:
+    if base["kind"] == "own":
+        return "cube about the model's own root"
+    return f"cube about the true root, off by {base['error_share']:.1%} of the extent along each axis"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -176,10 +216,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "seeds": options.seeds,
         "frames": options.frames,
         "cover": options.cover,
+        "base": None,
         "views": {},
     }
     for count in views:
-        exam = Exam(located, with_views(scenario, count, options.scenario), count, options.cover, options.threads)
+        shown = with_views(scenario, count, options.scenario)
+        exam = Exam(located, shown, count, options.cover, options.threads, options.base, options.base_error)
+        if exam.candidate.volumetric:
+            off = {"error_share": options.base_error} if options.base == "truth" else {}
+            result["base"] = {"kind": options.base, **off}
         papers = [exam.sit(seed, options.frames) for seed in range(options.seeds)]
         result["views"][count] = figures(papers, located.document.skeleton)
     print(table(result))
