@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from calib import lens
 from calib.camera import Camera
 from rigpose.errors import ConfigError
+from training.datasets.stills import Still, read_still
 
 _DENSEST = 4
 _MOST_BORDER = 9.0
@@ -25,12 +26,22 @@ _ROWS = 256
 _TOLD = 3
 
 
-def read_picture(path: Path, camera: Camera) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture as BGR.
+def read_picture(source: Path | Still, camera: Camera) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture as BGR: a file, or one of a recording.
 
     Raises:
         ConfigError: It is missing or damaged, or has not the size that the camera was calibrated for.
     """
+    picture = read_still(source) if isinstance(source, Still) else _decoded(source)
+    size = picture.shape[1], picture.shape[0]
+    if min(camera.size) > 0 and size != camera.size:
+        said, wanted = ("x".join(map(str, s)) for s in (size, camera.size))
+        what = f"has {said} px, and camera {camera.name} was calibrated for {wanted}"
+        raise ConfigError(source, what, "give the data set's own pictures, not resized ones")
+    return picture
+
+
+def _decoded(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError:
@@ -40,11 +51,6 @@ def read_picture(path: Path, camera: Camera) -> UInt8[np.ndarray, "H W 3"]:
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if picture is None:
         raise ConfigError(path, "is no picture that can be decoded", "delete it and prepare the data set again")
-    size = picture.shape[1], picture.shape[0]
-    if min(camera.size) > 0 and size != camera.size:
-        said, wanted = ("x".join(map(str, s)) for s in (size, camera.size))
-        what = f"has {said} px, and camera {camera.name} was calibrated for {wanted}"
-        raise ConfigError(path, what, "give the data set's own pictures, not resized ones")
     return picture
 
 

@@ -11,6 +11,7 @@ from rigpose.skeleton import Skeleton
 
 Split = Literal["train", "val"]
 ProtocolName = Literal["learnable_triangulation", "voxelpose"]
+RecordedPoints = Literal["reprojected", "seen"]
 
 PANOPTIC19 = Skeleton(
     name="panoptic19",

@@ -14,7 +14,7 @@ from training.datasets.panoptic import BoxKind as PanopticBoxKind
 from training.datasets.panoptic import Panoptic
 from training.datasets.pictures import check_pictures
 from training.datasets.precalculated import Precalculated, read_precalculated
-from training.datasets.protocols import ProtocolName, Split
+from training.datasets.protocols import ProtocolName, RecordedPoints, Split
 from training.datasets.shots import Shots, picture_files
 
 
@@ -146,7 +146,62 @@ class LabelsSection(ShotsSection):
         return Labelled(self.root, split, share=self.share)
 
 
-AnySection = Human36MSection | PanopticSection | LabelsSection
+class RecordedSection(ShotsSection):
+    """Recorded sessions of ours, see `training.datasets.recorded.Recorded`.
+
+    Attributes:
+        kind: This data set.
+        root: A session's folder, or one of such folders.
+        val_sessions: Names of those that are validated on; none = about ``share`` of them, of a lone one blocks.
+        share: Of the sessions, or of a lone session's time, that is validated on.
+        block_s: Longest block of a lone session that is validated on.
+        gap_s: What is nearer to such a block counts for neither part.
+        every_s: Least time between two moments of a subject.
+        points: What is learned in 2D: where the recorded joints are seen, or what the network saw of them.
+        skeleton: Needed where sessions have several.
+        max_residual_px: Mean residual of a joint that counts as truth, as all below.
+        min_views: That it was made from.
+        min_confidence: Of it.
+        min_joints: Share of a subject's joints that count, else the moment does not.
+        inside: Share of these joints that a picture shows, else the view does not count.
+    """
+
+    kind: Literal["recorded"]
+    root: FilePath
+    val_sessions: tuple[str, ...] = ()
+    share: float = Field(0.1, ge=0, le=0.5)
+    block_s: float = Field(10.0, gt=0)
+    gap_s: float = Field(1.0, ge=0)
+    every_s: float = Field(0.2, ge=0)
+    points: RecordedPoints = "reprojected"
+    skeleton: str = ""
+    max_residual_px: float = Field(5.0, gt=0)
+    min_views: int = Field(3, ge=2)
+    min_confidence: float = Field(0.5, ge=0, le=1)
+    min_joints: float = Field(0.5, gt=0, le=1)
+    inside: float = Field(0.5, ge=0, le=1)
+
+    def shots(self, split: Split) -> Shots:
+        """The data set's part.
+
+        Raises:
+            RigposeError: It cannot be read, or holds nothing of that part.
+        """
+        from training.datasets.recorded import Held, Recorded
+        from training.datasets.takes import Quality
+
+        return Recorded(
+            self.root,
+            split,
+            quality=Quality(self.max_residual_px, self.min_views, self.min_confidence, self.min_joints, self.inside),
+            held=Held(self.val_sessions, self.share, self.block_s, self.gap_s),
+            every_s=self.every_s,
+            points=self.points,
+            skeleton=self.skeleton,
+        )
+
+
+AnySection = Human36MSection | PanopticSection | LabelsSection | RecordedSection
 DatasetSection = Annotated[AnySection, Field(discriminator="kind")]
 """A data set in a config, told by its ``kind``."""
 

@@ -22,6 +22,7 @@ from training.config import AugmentSection, CropSection
 from training.crops import crop_matrix, patch, relit, to_crop, turned
 from training.datasets.index import Index, Key
 from training.datasets.pictures import cut, on_pixels, read_picture, undistorted, without_lens
+from training.datasets.stills import Still
 from training.samples import Sample
 
 _SAMPLE, _SHUFFLE, _VIEWS = 3, 4, 5
@@ -33,7 +34,7 @@ class View:
 
     Attributes:
         camera: Its calibration; the same object in all shots that it took with it.
-        picture: The file.
+        picture: The file, or a picture of a recording.
         box: (left, top, right, bottom) of the subject in px, edges: the first pixel reaches from -0.5 to 0.5.
             ``None`` = the box of the joints.
         undistort: Whether the picture is to be freed of the lens first.
@@ -42,7 +43,7 @@ class View:
     """
 
     camera: Camera
-    picture: Path
+    picture: Path | Still
     box: tuple[float, float, float, float] | None = None
     undistort: bool = False
     points: Float[np.ndarray, "J 2"] | None = None
@@ -261,5 +262,6 @@ def in_order(shots: Shots, keys: Sequence[Key], batch_size: int, size: int) -> I
 
 
 def picture_files(shots: Shots) -> Iterator[Path]:
-    """All pictures that its shots need, for `training.datasets.pictures.check_pictures`."""
-    return (view.picture for key in shots.index for view in shots.shot(key).views)
+    """All files that its shots need, for `training.datasets.pictures.check_pictures`."""
+    pictures = (view.picture for key in shots.index for view in shots.shot(key).views)
+    return (picture.file if isinstance(picture, Still) else picture for picture in pictures)
