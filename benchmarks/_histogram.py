@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from benchmarks._sheet import INK, LINE, PALE, Sheet
+
 SIZE = (1200, 745)
-SCALE = 2
-"""Drawn so many times larger and averaged: smooth edges."""
-FONT = cv2.FONT_HERSHEY_DUPLEX
-WHITE, INK, PALE, LINE = (255, 255, 255), (52, 44, 38), (140, 130, 122), (228, 224, 220)
 BAR, BAR_TAIL, BEYOND, GOAL = (214, 140, 52), (240, 212, 178), (92, 92, 214), (96, 160, 60)
 LEFT, RIGHT, TOP, BOTTOM = 70, 1160, 112, 430
 STAGES_TOP, STAGE_PX, NAME_PX = 530, 40, 250
@@ -26,32 +23,6 @@ class Mark:
     at_ms: float
     text: str
     is_goal: bool = False
-
-
-class _Sheet:
-    def __init__(self) -> None:
-        self.pixels = np.full((SIZE[1] * SCALE, SIZE[0] * SCALE, 3), 255, np.uint8)
-
-    def box(self, x0: float, y0: float, x1: float, y1: float, colour: tuple[int, int, int]) -> None:
-        if x1 > x0 and y1 > y0:
-            corners = [(round(x * SCALE), round(y * SCALE)) for x, y in ((x0, y0), (x1, y1))]
-            cv2.rectangle(self.pixels, corners[0], (corners[1][0] - 1, corners[1][1] - 1), colour, -1)
-
-    def text(
-        self, x: float, y: float, text: str, size: float, colour: tuple[int, int, int] = INK, align: float = 0.0
-    ) -> None:
-        """``align``: 0 = from x on, 0.5 = about it, 1 = up to it."""
-        scale = size / 22 * SCALE
-        plain = text.encode("ascii", "replace").decode()
-        (width, _), _ = cv2.getTextSize(plain, FONT, scale, SCALE)
-        at = (round(x * SCALE - align * width), round(y * SCALE))
-        cv2.putText(self.pixels, plain, at, FONT, scale, colour, SCALE if size > 15 else 1, cv2.LINE_AA)
-
-    def write(self, path: Path) -> None:
-        small = cv2.resize(self.pixels, SIZE, interpolation=cv2.INTER_AREA)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(path), small):
-            raise OSError(f"{path} cannot be written")
 
 
 def end_of_axis(samples: np.ndarray, marks: Sequence[Mark]) -> float:
@@ -81,7 +52,7 @@ def draw(
         lines: Below the title.
         bins: Of the histogram.
     """
-    sheet = _Sheet()
+    sheet = Sheet(SIZE)
     sheet.text(LEFT, 44, title, 21)
     for row, line in enumerate(lines):
         sheet.text(LEFT, 68 + 20 * row, line, 13, PALE)
@@ -122,7 +93,7 @@ def draw(
     sheet.write(path)
 
 
-def _draw_stages(sheet: _Sheet, stages: Mapping[str, np.ndarray]) -> None:
+def _draw_stages(sheet: Sheet, stages: Mapping[str, np.ndarray]) -> None:
     p99s = [float(np.percentile(samples, 99)) for samples in stages.values()]
     end = max([*p99s, 1e-6])
     sheet.text(LEFT, STAGES_TOP - 18, "where it goes:", 15)
