@@ -9,6 +9,7 @@ of `calib.rig.RigArrays`, where all numbers are about one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
@@ -80,7 +81,7 @@ def null_vector(xp: Any, gram: Any) -> Any:
 def _rows(xp: Any, normalised: Any, weight: Any, rig: RigArrays) -> Any:
     """Weighted rows of unit length of the homogeneous equations, (..., J, 2V, 4)."""
     Rt = rig.Rt
-    rows = normalised[..., None] * Rt[:, None, 2:3, :] - Rt[:, None, :2, :]
+    rows = normalised[..., None] * Rt[..., None, 2:3, :] - Rt[..., None, :2, :]
     length = xp.sqrt(xp.sum(rows * rows, axis=-1, keepdims=True))
     rows = rows * (weight[..., None, None] / length)
     views, joints = rows.shape[-4], rows.shape[-3]
@@ -90,14 +91,20 @@ def _rows(xp: Any, normalised: Any, weight: Any, rig: RigArrays) -> Any:
     return xp.reshape(rows, (*rows.shape[:-4], joints, 2 * views, 4))
 
 
-def solve_normalised(xp: Any, normalised: Any, weight: Any, rig: RigArrays) -> Any:
-    """Points (..., J, 3) of the rig-normalised world from undistorted points (..., V, J, 2)."""
+def solve_normalised(
+    xp: Any, normalised: Any, weight: Any, rig: RigArrays, null: Callable[[Any, Any], Any] = null_vector
+) -> Any:
+    """Points (..., J, 3) of the rig-normalised world from undistorted points (..., V, J, 2).
+
+    Of the rig only ``Rt`` counts, which may have the leading axes of the points: a rig for each. ``null`` may be
+    another one with the arguments of `null_vector`.
+    """
     seen = xp.isfinite(xp.sum(normalised, axis=-1)) & (weight > 0)
     weight = xp.where(seen, weight, 0.0)
     rows = _rows(xp, xp.where(seen[..., None], normalised, 0.0), weight, rig)
     trace = xp.sum(rows * rows, axis=(-2, -1))[..., None, None]
     gram = xp.matmul(xp.matrix_transpose(rows), rows) / xp.where(trace > 0, trace, 1.0)
-    vector = null_vector(xp, gram)
+    vector = null(xp, gram)
     enough = xp.sum(xp.astype(seen, normalised.dtype), axis=-2) > 1.5
     return xp.where(enough[..., None], vector[..., :3] / vector[..., 3:], xp.nan)
 

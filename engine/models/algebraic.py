@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from array_api_compat import array_namespace
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from calib import lens
 from calib.rig import RigArrays
-from calib.triangulate import triangulate, triangulate_with_residuals
+from calib.triangulate import solve_normalised, triangulate_with_residuals
+from engine.models import implicit
 from engine.models.backbone import STRIDE
 from engine.models.backbones import backbone as make_backbone
 
@@ -221,14 +222,17 @@ def triangulate_each(
     NaN also where the answer lies further than `FARTHEST` units from the rig: the views' rays are parallel. Gradients
     are finite, and 0 where there is no answer: what has none counts as not seen before anything is computed from it.
     """
+    xp, rig = array_namespace(points), (rigs.K.flatten(0, 1), rigs.dist.flatten(0, 1), rigs.fisheye.flatten())
+    # The lens functions know one axis of cameras: every sample's cameras stand in it.
+    rays = implicit.rays(points.flatten(0, 1), *rig).unflatten(0, points.shape[:2])
+    seen = torch.isfinite(rays).all(dim=-1) & (weight > 0)
     with torch.no_grad():
-        rays = torch.func.vmap(lens.undistort)(points, rigs.K, rigs.dist, rigs.fisheye)
-        seen = torch.isfinite(rays).all(dim=-1) & (weight > 0)
-        offset = (_triangulated(points, weight, rigs) - rigs.world[:, None, :3]) / rigs.world[:, None, 3:]
-        seen = seen & (offset.abs().amax(dim=-1) < FARTHEST)[:, None]
-    points = torch.where(seen[..., None], points, rigs.K[..., None, :2, 2])
-    return _triangulated(points, torch.where(seen, weight, 0.0), rigs)
-
-
-def _triangulated(points: Tensor, weight: Tensor, rigs: RigArrays) -> Float[Tensor, "B J 3"]:
-    return torch.func.vmap(lambda p, w, *rig: triangulate(p, w, RigArrays(*rig)))(points, weight, *rigs)
+        position = solve_normalised(xp, rays, torch.where(seen, weight, 0.0), rigs)
+        near = position.abs().amax(dim=-1, keepdim=True) < FARTHEST
+    if torch.is_grad_enabled() and (points.requires_grad or weight.requires_grad):
+        seen = seen & near[:, None, :, 0]
+        rays = torch.where(seen[..., None], rays, 0.0)
+        position = solve_normalised(xp, rays, torch.where(seen, weight, 0.0), rigs, implicit.smallest)
+    else:
+        position = torch.where(near, position, torch.nan)
+    return position * rigs.world[:, None, 3:] + rigs.world[:, None, :3]
