@@ -42,7 +42,8 @@ VIEWS, SEEDS, FRAMES = (2, 3, 4, 6), 5, 100
 QUICK_VIEWS, QUICK_SEEDS, QUICK_FRAMES = (4,), 2, 10
 SOURCES = (
     "benchmarks/_occlusion_methods.py", "benchmarks/occlusion.py", "calib/*.py", "capture/virtual/**/*.py",
-    "engine/models/ransac.py", "training/crops.py", "training/exam.py", "training/samples.py",
+    "engine/models/ransac.py", "engine/runtimes/onnx.py", "training/crops.py", "training/exam.py",
+    "training/samples.py",
 )  # fmt: skip
 """What the answers depend on, besides models and scenario."""
 

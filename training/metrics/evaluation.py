@@ -189,7 +189,9 @@ def _rows(names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _check_once(moments: Sequence[Moment]) -> None:
-    numbered = [(moment.subject, moment.sequence, moment.frame) for moment in moments if moment.frame is not None]
-    if len(set(numbered)) < len(numbered):
-        twice = next(name for name in numbered if numbered.count(name) > 1)
-        raise ValueError(f"{' '.join(map(str, twice))} was judged twice")
+    seen = set()
+    for moment in moments:
+        name = moment.subject, moment.sequence, moment.frame
+        if moment.frame is not None and name in seen:
+            raise ValueError(f"{' '.join(map(str, name))} was judged twice")
+        seen.add(name)
