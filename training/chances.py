@@ -24,7 +24,7 @@ class Chances(NamedTuple):
     Attributes:
         view_weight: (B, V) 0 = the 3D loss does not see that view; ``None`` = it sees all.
         theta: (B,) turn of the cube in radians, and
-        off_mm: (B, 3) how far its middle is from the true root; ``None`` where there is no cube.
+        off_mm: (B, 3) what is added to its middle; ``None`` where there is no cube.
     """
 
     view_weight: Tensor | None = None
@@ -46,7 +46,8 @@ def chances(config: TrainingConfig, step: int, shape: tuple[int, int], group: Gr
     weights = view_weights((batch, views), config.loss.view_dropout, rng, config.loss.least_views)
     drawn = [weights]
     if config.model.volumetric:
-        off = config.model.off_mm
+        # Where another model calculated it, it has an error of its own.
+        off = config.model.off_mm if config.data.true_base else 0.0
         drawn += [rng.uniform(0, 2 * np.pi, batch), rng.uniform(-off, off, (batch, 3))]
     mine = slice(group.rank, None, group.size)
     return Chances(*(None if all_ is None else torch.from_numpy(all_[mine].astype(np.float32)) for all_ in drawn))

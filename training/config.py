@@ -8,10 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from rigpose.config import Config, FilePath
+from training.datasets.sections import DatasetSection
 from training.model_sections import AnyModelSection, PublishedRansacSection
 
 _DEEPEST = 32  # as `engine.models.backbone.DEEPEST`; a config is read without torch
 
+VIEWS = 4
+"""Cameras in a sample of the virtual rig where the config does not say it."""
 Range = tuple[float, float]
 Share = float
 
@@ -77,14 +80,16 @@ class AugmentSection(Config):
 
 
 class DataSection(Config):
-    """Where samples come from.
+    """Where samples come from: a scenario of the virtual rig, or a data set.
 
     Attributes:
         scenario: The virtual rig's scenario file.
-        views: Cameras in a sample, drawn from the rig's.
+        dataset: Pictures of real cameras, see `training.datasets.sections`.
+        views: Cameras in a sample, drawn from the virtual rig's: a number, 4 by default, or the fewest and the most,
+            between which another number is drawn for each step. A data set has its own ``views``.
         batch_size: Frame sets in a step, of all processes together.
         batch_size_cuda: The same where there is a GPU.
-        workers: Processes that render, for each process that trains.
+        workers: Processes that make samples, for each process that trains.
         workers_cuda: The same where there is a GPU.
         shows: Steps in which a world is shown, at other moments and by other cameras, before another comes.
         epoch_size: Samples in an epoch: only a word for the seed and the log, for no sample comes twice.
@@ -92,8 +97,9 @@ class DataSection(Config):
         augment: What is done to them.
     """
 
-    scenario: FilePath
-    views: int = Field(4, ge=2)
+    scenario: FilePath | None = None
+    dataset: DatasetSection | None = None
+    views: int | tuple[int, int] | None = None
     batch_size: int = Field(8, ge=1)
     batch_size_cuda: int = Field(64, ge=1)
     workers: int = Field(2, ge=0)
@@ -102,6 +108,27 @@ class DataSection(Config):
     epoch_size: int = Field(10_000, ge=1)
     crop: CropSection = CropSection()
     augment: AugmentSection = AugmentSection()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSection:
+        if (self.scenario is None) == (self.dataset is None):
+            raise ValueError("give either scenario, for the virtual rig, or dataset with its kind")
+        if self.dataset is not None and self.views is not None:
+            raise ValueError("views of a data set stand in data.dataset, as the fewest and the most")
+        if self.dataset is None and not 1 <= self.view_range[0] <= self.view_range[1]:
+            raise ValueError("views are a number from 1 on, or the fewest and the most, the smaller one first")
+        return self
+
+    @property
+    def view_range(self) -> tuple[int, int]:
+        """Fewest and most cameras in a sample of the virtual rig."""
+        views = VIEWS if self.views is None else self.views
+        return (views, views) if isinstance(views, int) else views
+
+    @property
+    def true_base(self) -> bool:
+        """Whether the cube of a volumetric network is laid about the true root in training."""
+        return self.dataset is None or self.dataset.precalculated_train is None
 
 
 class LossSection(Config):
@@ -198,11 +225,11 @@ class OptimiserSection(Config):
 
 
 class ValidationSection(Config):
-    """A look at samples of the training scenario that are never trained on.
+    """A look at samples that are never trained on: of the training scenario, or of the data set's part for it.
 
     Attributes:
-        seed: Of their worlds.
-        samples: Frame sets.
+        seed: Of their worlds, and of where crops lie.
+        samples: Frame sets; of a data set so many moments, evenly spaced.
         every_steps: Steps between two looks.
     """
 

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
 import torch
 
 from calib.rig import RigArrays
-from capture.virtual.scenario import Scenario
-from training.config import TrainingConfig
+from rigpose.errors import RigposeError
 from training.losses import Batch
 from training.processes import ALONE, Group
-from training.samples import SAMPLE_KEYS, Order, OrderSampler, Sample, VirtualSamples, stack
+from training.samples import Sample, stack
+from training.sources import Judged, Samples, Source
+
+_KEYS = "keys"
 
 
-def as_tensors(samples: list[Sample]) -> dict[str, torch.Tensor]:
-    """Samples as the tensors of a batch, by the names of their parts."""
-    batch = stack(samples)
-    return {key: torch.from_numpy(getattr(batch, key)) for key in SAMPLE_KEYS}
+def as_tensors(samples: list[Sample]) -> dict[str, Any]:
+    """Samples as the tensors of a batch, by the names of their parts; ``keys`` are what they show."""
+    tensors = {name: torch.from_numpy(array) for name, array in stack(samples).items()}
+    return tensors | {_KEYS: tuple(sample.key for sample in samples)}
 
 
-def as_batch(tensors: dict[str, torch.Tensor], device: torch.device) -> Batch:
+def as_batch(tensors: dict[str, Any], device: torch.device) -> Batch:
     """Tensors of a sample's parts on a device."""
-    there = {key: value.to(device, non_blocking=True) for key, value in tensors.items()}
-    rigs = RigArrays(*(there[key] for key in RigArrays._fields))
-    return Batch(**{key: value for key, value in there.items() if key not in RigArrays._fields}, rigs=rigs)
+    keys = tuple(tensors[_KEYS])
+    there = {name: value.to(device, non_blocking=True) for name, value in tensors.items() if name != _KEYS}
+    rigs = RigArrays(*(there.pop(name) for name in RigArrays._fields))
+    return Batch(**there, rigs=rigs, keys=keys)
+
+
+def on(batch: Batch, device: torch.device) -> Batch:
+    """A batch on a device."""
+    rigs = RigArrays(*(array.to(device) for array in batch.rigs))
+    moved = {name: getattr(batch, name).to(device) for name in Batch._fields if name not in ("rigs", _KEYS)}
+    return batch._replace(**moved, rigs=rigs)
 
 
 def _one_thread(_: int) -> None:
@@ -37,16 +47,57 @@ def _one_thread(_: int) -> None:
 class _Part:
     """The part of each batch that is this process's."""
 
-    def __init__(self, whole: OrderSampler, group: Group) -> None:
+    def __init__(self, whole: Iterable[Sequence[Any]], group: Group) -> None:
         self._whole, self._group = whole, group
 
-    def __iter__(self) -> Iterator[list[Order]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         return (self._group.part(batch) for batch in self._whole)
 
 
+class _Told:
+    """Samples, or the error instead of one: torch would make a traceback of it on its way out of a worker."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+
+    def __getitem__(self, order: Any) -> Sample | RigposeError:
+        try:
+            return self._samples[order]
+        except RigposeError as error:
+            return error
+
+
+def _collate(samples: list[Sample | RigposeError]) -> dict[str, Any] | RigposeError:
+    made: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, RigposeError):
+            return sample
+        made.append(sample)
+    return as_tensors(made)
+
+
+def _loaded(samples: Samples, sampler: Any, device: torch.device, workers: int) -> Iterator[Batch]:
+    options: dict[str, Any] = {}
+    if workers:
+        # Never forked: the parent has threads. A worker that hangs is an error, not a wait without end.
+        options = {"multiprocessing_context": "spawn", "timeout": 300, "prefetch_factor": 3}
+    loader = torch.utils.data.DataLoader(
+        _Told(samples),  # type: ignore[arg-type]  # its keys are orders
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_one_thread,
+        pin_memory=device.type == "cuda",
+        **options,
+    )
+    for tensors in loader:
+        if isinstance(tensors, RigposeError):
+            raise tensors
+        yield as_batch(tensors, device)
+
+
 def batches(
-    config: TrainingConfig,
-    scenario: Scenario,
+    source: Source,
     device: torch.device,
     first_step: int,
     batch_size: int,
@@ -57,39 +108,32 @@ def batches(
     """Batches from a step on, without end.
 
     Args:
-        config: The run's.
-        scenario: What worlds are drawn from.
+        source: Where samples come from.
         device: Where they are wanted.
         first_step: The step that the first batch is for.
         batch_size: Samples in a batch, of all processes together.
         workers: Processes that make samples; 0 = this one does.
         size_at: Side of the crops for a step.
         group: Who share a batch; this process makes its part.
+
+    Raises:
+        ConfigError: A picture is damaged, while the batches are asked for.
     """
-    samples = VirtualSamples(scenario, config.data, config.seed)
-    sampler = _Part(OrderSampler(config.data, first_step, batch_size, size_at), group)
-    options: dict[str, Any] = {}
-    if workers:
-        # Never forked: the parent has threads. A worker that hangs is an error, not a wait without end.
-        options = {"multiprocessing_context": "spawn", "timeout": 300, "prefetch_factor": 3}
-    loader = torch.utils.data.DataLoader(
-        samples,  # type: ignore[arg-type]  # its keys are orders
-        batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=as_tensors,
-        worker_init_fn=_one_thread,
-        pin_memory=device.type == "cuda",
-        **options,
-    )
-    for tensors in loader:
-        yield as_batch(tensors, device)
+    samples, sampler = source.taught(first_step, batch_size, size_at)
+    yield from _loaded(samples, _Part(sampler, group), device, workers)
 
 
-def validation(
-    config: TrainingConfig, scenario: Scenario, device: torch.device, batch_size: int, group: Group = ALONE
-) -> list[Batch]:
-    """Samples of the training scenario that training never sees, without augmentation: this process's part of them."""
-    samples = VirtualSamples(scenario, config.data, config.validation.seed, augment=False)
-    mine = group.part(range(config.validation.samples))
-    made = [samples[Order(0, index, index, config.size)] for index in mine]
-    return [as_batch(as_tensors(made[first : first + batch_size]), device) for first in range(0, len(made), batch_size)]
+def judged(part: Judged, device: torch.device, workers: int = 0) -> Iterator[Batch]:
+    """Batches to be judged by; ``base_mm`` is NaN where a network is to find it itself.
+
+    Args:
+        part: This process's.
+        device: Where they are wanted.
+        workers: Processes that make samples; 0 = this one does.
+
+    Raises:
+        ConfigError: A picture is damaged, while the batches are asked for.
+    """
+    for batch in _loaded(part.samples, part.batches, device, workers):
+        own = part.base == "own"
+        yield batch._replace(base_mm=torch.full_like(batch.base_mm, torch.nan)) if own else batch

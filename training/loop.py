@@ -7,15 +7,14 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from capture.virtual.scenario import Scenario
 from rigpose.errors import ConfigError
-from rigpose.skeleton import Skeleton
 from training import feed, networks, schedule
 from training.average import Average
 from training.chances import Chances, chances
@@ -25,9 +24,12 @@ from training.losses import Batch, alone, position_weight
 from training.metrics import summary
 from training.processes import ALONE, Group
 from training.report import Report, Silence
+from training.sheet import sheet
+from training.sources import Source
 
 CHECKPOINT = "checkpoint.pt"
 BRANCH = "branch.pt"
+RANDOM = "random weights"
 log = logging.getLogger(__name__)
 
 
@@ -43,8 +45,7 @@ class Trainer:
 
     Args:
         config: What it is.
-        scenario: What worlds are drawn from.
-        skeleton: The subject's joints.
+        source: Where samples come from.
         folder: Where checkpoints and reports go; it exists.
         device: Where it computes.
         workers: Processes that make samples; by default the config's for this kind of device.
@@ -57,14 +58,13 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        scenario: Scenario,
-        skeleton: Skeleton,
+        source: Source,
         folder: Path,
         device: torch.device,
         workers: int | None = None,
         group: Group = ALONE,
     ) -> None:
-        self.config, self.scenario, self.skeleton = config, scenario, skeleton
+        self.config, self.source, self.skeleton = config, source, source.skeleton
         self.folder, self.device, self.group = folder, device, group
         cuda = device.type == "cuda"
         self.batch_size = config.data.batch_size_cuda if cuda else config.data.batch_size
@@ -73,21 +73,33 @@ class Trainer:
         precision = config.precision_cuda if cuda else config.precision_cpu
         self.autocast = torch.bfloat16 if precision == "bf16" else None
         torch.manual_seed(config.seed)
-        model = networks.build(config.model, skeleton)
+        model = networks.build(config.model, source.skeleton)
         if group.size > 1 and cuda:
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = networks.placed(model, device)
         self._frozen = _frozen(self.model, config.optimiser)
         for module in self._frozen:
             module.requires_grad_(False)
-        mean = group.mean if group.size > 1 else alone
-        self.objective = networks.objective(self.model, config, mean)
-        if group.size > 1:
-            self.objective = DistributedDataParallel(self.objective, device_ids=[device.index] if cuda else None)
         self.average = Average(self.model, config.optimiser.ema)
         self.optimiser = torch.optim.AdamW(self._groups(), lr=config.optimiser.rate)
         self.step, self.skipped, self.elapsed_s = 0, 0, 0.0
-        self.origin = "random weights"
+        self.origin = RANDOM
+
+    @cached_property
+    def objective(self) -> torch.nn.Module:
+        """The network with its losses; made when it is asked for, for some networks can only be judged.
+
+        Raises:
+            ConfigError: The network has nothing that could be learned.
+        """
+        group, device = self.group, self.device
+        made = networks.objective(self.model, self.config, group.mean if group.size > 1 else alone)
+        if group.size == 1:
+            return made
+        # A step without a 3D loss leaves parts of some networks without gradient.
+        return DistributedDataParallel(
+            made, device_ids=[device.index] if device.type == "cuda" else None, find_unused_parameters=True
+        )
 
     def _groups(self) -> list[dict[str, object]]:
         config = self.config.optimiser
@@ -161,15 +173,14 @@ class Trainer:
             until_step: A step to stop at before the end, for tests.
             stopped: Asked after each step.
         """
-        config = self.config
+        config, _ = self.config, self.objective
         begun = time.monotonic() - self.elapsed_s
 
         def progress(step: int) -> float:
             return schedule.progress_at(step, config.steps, time.monotonic() - begun, budget_s)
 
         stream = feed.batches(
-            config,
-            self.scenario,
+            self.source,
             self.device,
             self.step,
             self.batch_size,
@@ -197,8 +208,10 @@ class Trainer:
                     )
                 if self.step % config.validation.every_steps == 0:
                     if held_out is None:
-                        held_out = feed.validation(config, self.scenario, self.device, self.batch_size, self.group)
+                        held_out = self.held_out()
                     report.add("val", self.step, self.validate(held_out))
+                    if self.group.main:
+                        report.picture("val", self.step, self.picture(held_out[0]))
                 if time.monotonic() - saved > checkpoint_s:
                     self._save()
                     saved = time.monotonic()
@@ -247,8 +260,18 @@ class Trainer:
 
     def validate(self, held_out: list[Batch]) -> dict[str, float]:
         """Errors of the averaged model on the samples held out."""
-        mine = [networks.predict(self.average.model, batch) for batch in held_out]
+        mine = [networks.predict(self.average.model, feed.on(batch, self.device)) for batch in held_out]
         return summary(self.group.gathered(mine), self.skeleton)
+
+    def held_out(self) -> list[Batch]:
+        """This process's part of the samples that are looked at while it trains, in the main memory."""
+        batch_size = max(1, self.batch_size // self.group.size)
+        part = self.source.judged("val", self.config.validation.samples, batch_size, self.group)
+        return list(feed.judged(part, torch.device("cpu")))
+
+    def picture(self, batch: Batch) -> np.ndarray:
+        """A few samples as the averaged model sees them, BGR."""
+        return sheet(batch, networks.look(self.average.model, feed.on(batch, self.device)))
 
 
 def _frozen(model: torch.nn.Module, config: OptimiserSection) -> list[torch.nn.Module]:

@@ -1,5 +1,8 @@
 """What training minimises: four or five losses, each independent of the size of pictures and subjects.
 
+A joint that is NaN in a picture (not labelled, or behind the camera) or in 3D (not known) has no part in what is
+learned there; where nothing of a batch is known, that loss is 0.
+
 heatmap     cross entropy between the heatmap and a Gaussian about the true point, less what cannot be
             avoided; it makes the map have one peak, which a loss on the soft-argmax alone does not.
 point       smooth L1 of the soft-argmax, as a share of the crop's side.
@@ -25,6 +28,8 @@ from engine.models.backbone import STRIDE
 from engine.models.volumetric import Located, Volumetric
 from training.chances import Chances
 from training.config import AnyLossSection, LossSection
+from training.datasets.index import Key
+from training.voxels import cells_of, nearest
 
 SIGMA_CELLS = 1.0
 """Of the Gaussian about the true point, in cells of the heatmap."""
@@ -34,14 +39,16 @@ _POSITION_SHARE = 0.02
 
 
 class Batch(NamedTuple):
-    """A batch of `training.samples.Sample` as tensors."""
+    """A batch of `training.samples.Sample` as tensors, and what they show."""
 
     crops: Tensor
     crop_to_image: Tensor
     points: Tensor
     hidden: Tensor
     position_mm: Tensor
+    base_mm: Tensor
     rigs: RigArrays
+    keys: tuple[Key, ...]
 
 
 class Losses(NamedTuple):
@@ -124,7 +131,7 @@ def losses(
         batch: Samples with their truth.
         config: Weights.
         position_share: Factor on the 3D loss.
-        chances: Views that the 3D loss sees, and how the cube lies; by default all, upright about the true root.
+        chances: Views that the 3D loss sees, and how the cube lies; by default all, upright about the batch's base.
         autocast: Lower precision of the network.
         mean: Over the processes that share the batch.
     """
@@ -147,14 +154,16 @@ def losses(
         wanted = torch.where(inside, torch.exp(-0.5 * (error / CONFIDENT_SHARE) ** 2), 0.0)
         error_share = mean_where(error, (inside & ~batch.hidden).to(error.dtype), mean)
     judged = torch.nn.functional.binary_cross_entropy(confidence.clamp(1e-6, 1 - 1e-6), wanted, reduction="none")
+    labelled = ~batch.points.isnan().any(dim=-1)
+    trust = mean_where(judged, labelled.to(judged.dtype), mean)
 
     answer, voxels = _located(model, batch, seen, points, confidence, chances, autocast)
     position, error_mm = _position_loss(answer, batch, mean)
     volume = judged.new_zeros(()) if voxels is None else _volume_loss(voxels, batch, mean)
-    total = config.heatmap * heatmap + config.point * point + config.confidence * judged.mean()
+    total = config.heatmap * heatmap + config.point * point + config.confidence * trust
     if position_share > 0:
         total = total + position_share * (config.position * position + config.volume * volume)
-    return Losses(total, heatmap, point, position, judged.mean(), volume, error_share, error_mm)
+    return Losses(total, heatmap, point, position, trust, volume, error_share, error_mm)
 
 
 def _located(
@@ -168,9 +177,7 @@ def _located(
 ) -> tuple[Tensor, Located | None]:
     """3D points, and the cube that they were read from where there is one."""
     if isinstance(model, Volumetric):
-        base = batch.position_mm[:, list(model.root)].mean(dim=1)
-        if chances.off_mm is not None:
-            base = base + chances.off_mm
+        base = batch.base_mm if chances.off_mm is None else batch.base_mm + chances.off_mm
         theta = base.new_zeros(len(base)) if chances.theta is None else chances.theta
         weight = torch.ones_like(confidence[..., 0]) if chances.view_weight is None else chances.view_weight
         located = model.locate(seen, batch.crop_to_image, weight, batch.rigs, base, theta, autocast)
@@ -186,36 +193,35 @@ def _located(
 
 def _volume_loss(voxels: Located, batch: Batch, mean: Mean) -> Tensor:
     """Cross entropy with the voxel nearest to the joint, in the cube's own units; joints outside do not count."""
-    corner, axes, side = _frame(voxels.grid_mm)
     size = voxels.logits.shape[-1]
-    cells = torch.matmul(batch.position_mm - corner[:, None], axes.transpose(1, 2)) / side[:, None, None] * (size - 1)
+    cells = cells_of(batch.position_mm, voxels.grid_mm)
     # Joints that are not known are NaN, and are nowhere.
     inside = ((cells > -0.5) & (cells < size - 0.5)).all(dim=-1)
-    index = torch.where(inside[..., None], cells, 0.0).round().long()
-    flat = (index[..., 0] * size + index[..., 1]) * size + index[..., 2]
-    chosen = voxels.logits.flatten(2).log_softmax(dim=-1).gather(2, flat[..., None])[..., 0]
+    index = nearest(cells, size)
+    chosen = voxels.logits.flatten(2).log_softmax(dim=-1).gather(2, index[..., None])[..., 0]
     based = torch.isfinite(voxels.position_mm).all(dim=-1)
     return mean_where(-chosen, (inside & based).to(chosen.dtype), mean)
 
 
-def _frame(grid_mm: Float[Tensor, "B S S S 3"]) -> tuple[Tensor, Tensor, Tensor]:
-    """The first voxel of each cube (B, 3), the directions of its axes (B, 3, 3) as rows, and its side (B,)."""
-    corner = grid_mm[:, 0, 0, 0]
-    ends = torch.stack([grid_mm[:, -1, 0, 0], grid_mm[:, 0, -1, 0], grid_mm[:, 0, 0, -1]], dim=1)
-    edges = ends - corner[:, None]
-    side = torch.linalg.vector_norm(edges[:, 0], dim=-1)
-    return corner, edges / side[:, None, None], side
-
-
 def _position_loss(answer: Tensor, batch: Batch, mean: Mean) -> tuple[Tensor, Tensor]:
-    low, high = batch.position_mm.amin(dim=1), batch.position_mm.amax(dim=1)
-    extent = (high - low).amax(dim=-1)[:, None]
-    found = torch.isfinite(answer).all(dim=-1)
+    known = ~batch.position_mm.isnan().any(dim=-1)
+    extent = extent_mm(batch.position_mm, known)[:, None]
+    # A single joint has no extent to be measured by.
+    found = torch.isfinite(answer).all(dim=-1) & known & (extent != 0)
+    extent = torch.where(found, extent, 1.0)
     offset = torch.where(found[..., None], answer, 0.0) - torch.where(found[..., None], batch.position_mm, 0.0)
     distance = (offset.square().sum(dim=-1) + (1e-4 * extent) ** 2).sqrt()
     loss = torch.log1p(distance / (_POSITION_SHARE * extent))
     kept = found.to(loss.dtype)
     return mean_where(loss, kept, mean), _median(distance.detach(), found)
+
+
+def extent_mm(position: Float[Tensor, "B J 3"], known: Bool[Tensor, "B J"]) -> Float[Tensor, " B"]:
+    """The longest side of the box about the joints that are known; 0 with none."""
+    counts = known[..., None]
+    low = torch.where(counts, position, torch.inf).amin(dim=1)
+    high = torch.where(counts, position, -torch.inf).amax(dim=1)
+    return torch.where(known.any(dim=1), (high - low).amax(dim=-1), 0.0)
 
 
 def _median(values: Float[Tensor, "*n"], where: Bool[Tensor, "*n"]) -> Tensor:

@@ -130,6 +130,11 @@ class ModelSection(Config):
         """In training the cube's middle is off the truth by up to this along each axis."""
         return 0.0 if self.volume is None else self.volume.off_mm
 
+    @property
+    def needs_base(self) -> bool:
+        """Whether somebody must tell it where the cube stands; else it finds the place itself."""
+        return False
+
 
 class _PublishedSection(Config):
     """What the networks of the paper share, see `engine.models.published`.
@@ -158,6 +163,11 @@ class _PublishedSection(Config):
     def volumetric(self) -> bool:
         """Whether its 3D points come from a cube of voxels; one view then suffices."""
         return False
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether somebody must tell it where the cube stands; else it finds the place itself."""
+        return self.volumetric
 
 
 class PublishedAlgebraicSection(_PublishedSection):
@@ -256,4 +266,5 @@ AnyModelSection = Annotated[
         custom_error_message="its kind is ours, or published with the network algebraic, ransac or volumetric",
     ),
 ]
-"""All kinds of networks: each has ``kind``, ``name``, ``confidences``, ``volumetric``, ``off_mm``, ``arguments``."""
+"""All kinds of networks: each has ``kind``, ``name``, ``confidences``, ``volumetric``, ``needs_base``, ``off_mm`` and
+``arguments``."""

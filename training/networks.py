@@ -5,6 +5,7 @@ Here and nowhere else is it told which is which; the loop, checkpoints and the e
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -24,7 +25,7 @@ from training.model_sections import (
     PublishedRansacSection,
     PublishedVolumetricSection,
 )
-from training.predict import Prediction
+from training.predict import Look, Prediction, projected
 from training.published import PublishedObjective, predict_published
 
 
@@ -73,8 +74,18 @@ def objective(model: nn.Module, config: TrainingConfig, mean: Mean = alone) -> n
 
 
 def predict(model: nn.Module, batch: Batch) -> Prediction:
-    """A network's answer in float32, in evaluation mode."""
+    """A network's answer in float32, in evaluation mode.
+
+    A volumetric network lays its cube about the batch's ``base_mm``; where that is NaN it finds the place itself.
+    """
     if isinstance(model, PublishedAlgebraic | PublishedRansac | PublishedVolumetric):
-        return predict_published(model, batch)
+        return replace(predict_published(model, batch), keys=batch.keys)
     assert isinstance(model, Algebraic)
-    return ours.predict(model, batch)
+    return replace(ours.predict(model, batch), keys=batch.keys)
+
+
+def look(model: nn.Module, batch: Batch) -> Look:
+    """What a network sees in the pictures, to be drawn: where it has no points of its own, those of its 3D answer."""
+    if isinstance(model, Algebraic):
+        return ours.look(model, batch)
+    return Look(projected(predict(model, batch).position_mm, batch), None)

@@ -1,7 +1,7 @@
 """How the published networks learn and answer; what they are is in `engine.models.published`.
 
-Their criteria know only 3D points (`training.criteria`). A volumetric network is told where its cuboid stands: by poses
-that were calculated before, where the data set has them, else by the true root.
+Their criteria know only 3D points (`training.criteria`). A volumetric network is told where its cuboid stands, see
+`training.sources.Base`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class PublishedObjective(nn.Module):
         chances: Chances,
         autocast: torch.dtype | None,
     ) -> VolumetricLosses:
-        base = base_of(model, batch)
+        base = batch.base_mm
         if chances.off_mm is not None:
             base = base + chances.off_mm
         located = model(
@@ -120,11 +120,6 @@ class PublishedObjective(nn.Module):
         return (mse if self._config.criterion == "MSE" else mae)(answer, truth, known, self._mean)
 
 
-def base_of(model: PublishedVolumetric, batch: Batch) -> Float[Tensor, "B 3"]:
-    """Middles of the cuboids; NaN where nobody knows one."""
-    return _root(model, batch.position_mm)
-
-
 @torch.no_grad()
 def predict_published(model: Published, batch: Batch) -> Prediction:
     """The network's answer in float32, in evaluation mode.
@@ -143,7 +138,7 @@ def predict_published(model: Published, batch: Batch) -> Prediction:
 
 
 def _volumetric(model: PublishedVolumetric, batch: Batch) -> Prediction:
-    located = model(batch.crops, batch.crop_to_image, _weight(batch), *batch.rigs, base_mm=base_of(model, batch))
+    located = model(batch.crops, batch.crop_to_image, _weight(batch), *batch.rigs, base_mm=batch.base_mm)
     nowhere = torch.full_like(batch.points[..., 0], torch.nan)
     return _prediction(located.points3d, torch.full_like(located.points3d, torch.nan), batch, nowhere, nowhere)
 

@@ -1,4 +1,4 @@
-"""What a run says about itself while it goes: lines on the screen, JSON lines, TensorBoard where it is."""
+"""What a run says about itself while it goes: on the screen, as JSON lines and pictures, in TensorBoard where it is."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
 log = logging.getLogger(__name__)
 
 
 class Report:
-    """Scalars of a run.
+    """Scalars and pictures of a run.
 
     Args:
-        folder: The run's; ``scalars.jsonl`` grows in it, and TensorBoard's files where that is installed.
+        folder: The run's; ``scalars.jsonl`` and ``pictures`` grow in it, and TensorBoard's files where that is
+            installed.
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._file = (folder / "scalars.jsonl").open("a", encoding="utf-8")
         self._board = _board(folder)
 
@@ -34,6 +40,14 @@ class Report:
             for key, value in values.items():
                 self._board.add_scalar(f"{kind}/{key}", value, step)
 
+    def picture(self, kind: str, step: int, picture: UInt8[np.ndarray, "H W 3"]) -> None:
+        """A picture of one step, BGR."""
+        file = self._folder / "pictures" / f"{kind}_{step:07d}.png"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        if self._board is not None:
+            self._board.add_image(f"{kind}/joints", picture[..., ::-1].copy(), step, dataformats="HWC")
+
     def close(self) -> None:
         """Write out what is held."""
         self._file.close()
@@ -45,6 +59,9 @@ class Silence:
     """The report of a process that is not the main one: nothing."""
 
     def add(self, kind: str, step: int, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def picture(self, kind: str, step: int, picture: UInt8[np.ndarray, "H W 3"]) -> None:
         """Nothing."""
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import cv2
@@ -21,6 +21,7 @@ from capture.virtual.scenario import Scenario
 from capture.virtual.world import World
 from training.config import DataSection
 from training.crops import cover, crop_matrix, patch, relit, to_crop, turned
+from training.datasets.index import Key
 
 __all__ = [
     "SAMPLE_KEYS",
@@ -44,7 +45,7 @@ _LONGEST_S = 60.0
 """Moments lie within so many seconds of a world's beginning."""
 _SHARP = 0.9
 """A crop that shows fewer raw px than this times its own is drawn at the camera's resolution and enlarged."""
-_SAMPLES, _WORLDS = 0, 1
+_SAMPLES, _WORLDS, _VIEWS = 0, 1, 6
 _HELD = 128
 """Worlds that a process remembers."""
 
@@ -57,12 +58,14 @@ class Order(NamedTuple):
         number: Of the sample in it.
         world: Number of the world that it shows.
         size: Side of the crops in px.
+        views: How many of the world's cameras; 0 = the most that the config allows.
     """
 
     epoch: int
     number: int
     world: int
     size: int
+    views: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +75,16 @@ class Sample:
     Attributes:
         crops: (V, S, S, 3) BGR.
         crop_to_image: (V, 2, 3) from crop px to raw px.
-        points: (V, J, 2) true crop px; NaN behind the camera.
+        points: (V, J, 2) true crop px; NaN = behind the camera or not labelled: nothing is learned from it.
         hidden: (V, J) whether something is in front of the joint.
-        position_mm: (J, 3) the truth.
+        position_mm: (J, 3) the truth; NaN = not known.
         K: (V, 3, 3), and so on as in `calib.rig.RigArrays`.
         dist: (V, 14).
         fisheye: (V,).
         Rt: (V, 3, 4).
         world: (4,).
+        base_mm: (3,) where a volumetric network lays its cube; NaN = not known.
+        key: What it shows. Not an array: a batch has a tuple of them.
     """
 
     crops: UInt8[np.ndarray, "V S S 3"]
@@ -92,14 +97,17 @@ class Sample:
     fisheye: Float[np.ndarray, " V"]
     Rt: Float[np.ndarray, "V 3 4"]
     world: Float[np.ndarray, " 4"]
+    base_mm: Float[np.ndarray, " 3"]
+    key: Key
 
 
-SAMPLE_KEYS = tuple(field.name for field in fields(Sample))
+SAMPLE_KEYS = tuple(field.name for field in fields(Sample) if field.name != "key")
+"""The arrays of a sample."""
 
 
-def stack(samples: list[Sample]) -> Sample:
-    """Samples of equal shapes as one batch."""
-    return Sample(*(np.stack([getattr(sample, key) for sample in samples]) for key in SAMPLE_KEYS))
+def stack(samples: list[Sample]) -> dict[str, np.ndarray]:
+    """The arrays of samples of equal shapes as those of one batch."""
+    return {name: np.stack([getattr(sample, name) for sample in samples]) for name in SAMPLE_KEYS}
 
 
 def random_of(seed: int, order: Order) -> np.random.Generator:
@@ -138,9 +146,10 @@ class VirtualSamples:
         rng = random_of(self.seed, order)
         world = self.world(order.world)
         t_s = float(rng.uniform(0, _LONGEST_S))
-        count = min(self.config.views, len(world.rig.cameras))
+        count = min(order.views or self.config.view_range[1], len(world.rig.cameras))
         views = np.sort(rng.choice(len(world.rig.cameras), count, replace=False))
-        return draw(world, t_s, views, order.size, self.config, rng, augment=self.augment)
+        sample = draw(world, t_s, views, order.size, self.config, rng, augment=self.augment)
+        return replace(sample, key=Key(self.scenario.name, str(order.world), order.number))
 
 
 def draw(
@@ -171,15 +180,20 @@ def draw(
         matrices.append(matrix)
         points.append(crop_px)
         hidden.append(covered)
-    rig = Rig(tuple(world.rig.cameras[view] for view in views))
+    # A single camera does not know how far it looks; all of them together do.
+    known = {"working_distance_mm": world.rig.working[1]} if len(views) == 1 else {}
+    rig = Rig(tuple(world.rig.cameras[view] for view in views), known)
     arrays = rig.arrays().astype(np.float32)
+    position = np.asarray(truth.position_mm, dtype=np.float32)
     return Sample(
         np.stack(crops),
         np.stack(matrices).astype(np.float32),
         np.stack(points).astype(np.float32),
         np.stack(hidden),
-        np.asarray(truth.position_mm, dtype=np.float32),
+        position,
         *arrays,
+        base_mm=position[list(world.skeleton.root)].mean(axis=0),
+        key=Key(world.scenario.name, "", 0),
     )
 
 
@@ -214,17 +228,25 @@ class OrderSampler:
     """Batches of orders from a step on, without end; a batch sampler for torch's DataLoader.
 
     A world is shown in several steps that follow each other, each time at another moment, by other cameras and in
-    other crops; the worlds of a batch change one after the other.
+    other crops; the worlds of a batch change one after the other. All samples of a step have as many views.
 
     Args:
-        config: Sizes of a batch and an epoch, and how often a world is shown.
+        config: Size of an epoch, how often a world is shown, and between which numbers views are drawn.
         first_step: The step that the first batch is for.
         batch_size: Samples in a step.
         size_at: Side of the crops for a step, asked when its batch is ordered.
+        seed: Of the run.
     """
 
-    def __init__(self, config: DataSection, first_step: int, batch_size: int, size_at: Callable[[int], int]) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: DataSection,
+        first_step: int,
+        batch_size: int,
+        size_at: Callable[[int], int],
+        seed: int = 0,
+    ) -> None:
+        self._config, self._seed = config, seed
         self._first_step = first_step
         self._batch_size = batch_size
         self._size_at = size_at
@@ -238,9 +260,12 @@ class OrderSampler:
     def batch(self, step: int, size: int) -> list[Order]:
         """The orders of one step."""
         shows, count = self._config.shows, self._batch_size
+        least, most = self._config.view_range
+        rng = np.random.default_rng(np.random.SeedSequence([self._seed, _VIEWS, step]))
+        views = int(rng.integers(least, most + 1))
         orders = []
         for slot in range(count):
             epoch, number = divmod(step * count + slot, self._config.epoch_size)
             turn = (step + slot * shows // count) // shows
-            orders.append(Order(epoch, number, turn * count + slot, size))
+            orders.append(Order(epoch, number, turn * count + slot, size, views))
         return orders

@@ -3,6 +3,8 @@
 A run's folder is ``LOGDIR/NAME``; where it holds a checkpoint the run goes on from there, exactly. Ctrl-C ends it with
 a checkpoint. A GPU is used where there is one. Several processes, on one or more machines, share each batch:
 ``torchrun --nproc_per_node=2 -m training.train ...`` makes the same steps as one.
+
+``--eval`` judges the averaged weights instead: a table, and ``eval_val.json`` in the run's folder.
 """
 
 from __future__ import annotations
@@ -10,23 +12,26 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 import cv2
 import torch
 
-from capture.virtual.scenario import load_scenario
-from capture.virtual.world import World
 from rigpose.config import load
 from rigpose.errors import ConfigError
 from rigpose.program import run as run_program
+from rigpose.skeleton import Skeleton
+from training import judging
 from training.checkpoint import Checkpoint, read_checkpoint
 from training.config import TrainingConfig
-from training.loop import CHECKPOINT, Trainer, machine
+from training.loop import CHECKPOINT, RANDOM, Trainer, machine
 from training.memory import keep_freed_memory
+from training.metrics import table
 from training.processes import ALONE, Group, joined
 from training.report import Report, Silence
+from training.sources import SPLITS, source_of
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +40,22 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """What the user asks for."""
     parser = argparse.ArgumentParser(
         prog="python -m training.train",
-        description="Train a network on the virtual rig. A run that was broken off goes on where it stood.",
+        description="Train a network on the virtual rig or on a data set. A run that was broken off goes on where it"
+        " stood.",
         epilog="Example: python -m training.train --config training/configs/virtual_lite.yaml --logdir logs",
     )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="what to train")
     parser.add_argument("--logdir", type=Path, required=True, metavar="DIR", help="the run's folder is made in it")
-    parser.add_argument("--init", type=Path, metavar="MODEL", help="begin with the weights of an exported .onnx")
+    parser.add_argument(
+        "--init", type=Path, metavar="FILE", help="begin with the weights of an exported .onnx or another run's .pt"
+    )
+    parser.add_argument("--eval", action="store_true", help="judge the run's averaged weights, or those of --init")
+    parser.add_argument(
+        "--eval-dataset", "--eval_dataset", choices=SPLITS, default="val", help="on what; by default what validates"
+    )
+    parser.add_argument(
+        "--save-results", type=Path, metavar="FILE.npz", help="write the poses as precalculated ones, with --eval"
+    )
     parser.add_argument(
         "--branch",
         type=Path,
@@ -61,6 +76,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--minutes must be above 0")
     if options.report_every < 1:
         parser.error("--report-every must be 1 or more")
+    if options.save_results is not None and not options.eval:
+        parser.error("--save-results needs --eval")
     return options
 
 
@@ -88,16 +105,15 @@ def prepare(options: argparse.Namespace, group: Group = ALONE) -> Trainer:
         ConfigError: The config is wrong, or the checkpoint is of a run with another one.
     """
     config = load(options.config, TrainingConfig, assignments=options.set)
-    scenario = load_scenario(config.data.scenario)
     folder = options.logdir / config.model.name
     folder.mkdir(parents=True, exist_ok=True)
     device = device_of(options.device, group)
-    skeleton = World(scenario).skeleton
-    trainer = Trainer(config, scenario, skeleton, folder, device, options.workers, group)
+    source = source_of(config, (options.eval_dataset,) if options.eval else SPLITS)
+    trainer = Trainer(config, source, folder, device, options.workers, group)
     file = folder / CHECKPOINT
-    if file.is_file():
+    if file.is_file() and not (options.eval and options.init is not None):
         checkpoint = read_checkpoint(file)
-        _check_same(config, checkpoint.config, file)
+        _check_same(config, checkpoint, source.skeleton, file, what=("model",) if options.eval else None)
         trainer.resume(checkpoint)
         log.info("goes on at step %d of %s", trainer.step, file)
     elif options.branch is not None:
@@ -107,20 +123,48 @@ def prepare(options: argparse.Namespace, group: Group = ALONE) -> Trainer:
         trainer.origin = f"step {checkpoint.step} of {checkpoint.config.model.name}, begun with {checkpoint.origin}"
         log.info("branches off at step %d of %s", trainer.step, options.branch)
     elif options.init is not None:
-        from training.warm_start import weights_of
-
-        trainer.start_from(weights_of(options.init, trainer.model), f"the weights of {options.init.name}")
+        trainer.start_from(_weights_of(options.init, trainer), f"the weights of {options.init.name}")
+    elif options.eval and trainer.origin == RANDOM:
+        raise ConfigError(file, "no such file: there is nothing to judge", "train first, or give weights with --init")
     return trainer
 
 
-def _check_same(config: TrainingConfig, before: TrainingConfig, file: Path) -> None:
-    """Refuse to go on with another network, other data or another schedule; refuse by the first key."""
-    now, then = (c.model_dump(mode="json", exclude={"validation"}) for c in (config, before))
-    for key in now:
+def _weights_of(file: Path, trainer: Trainer) -> dict[str, torch.Tensor]:
+    if file.suffix != ".pt":
+        from training.warm_start import weights_of
+
+        return weights_of(file, trainer.model)
+    checkpoint = read_checkpoint(file)
+    _check_same(trainer.config, checkpoint, trainer.skeleton, file, what=("model",))
+    return checkpoint.average
+
+
+def _check_same(
+    config: TrainingConfig, checkpoint: Checkpoint, skeleton: Skeleton, file: Path, what: Sequence[str] | None = None
+) -> None:
+    """Refuse to go on with another network, other data or another schedule; refuse by the first key of the config.
+
+    Args:
+        config: The run's.
+        checkpoint: What it goes on from.
+        skeleton: The joints of the run's samples.
+        file: The checkpoint's.
+        what: Keys that matter; by default all but those of the validation.
+    """
+    now, then = (c.model_dump(mode="json", exclude={"validation"}) for c in (config, checkpoint.config))
+    for document in (now, then):
+        # Its name is no part of what a network is.
+        document["model"] = {**document["model"], "name": ""} if what is not None else document["model"]
+    for key in now if what is None else what:
         if now[key] != then[key]:
             raise ConfigError(
                 file, f"is of a run with another {key}", "give another --logdir, or the config that it was begun with"
             )
+    joints = Skeleton.model_validate_json(checkpoint.skeleton).joints
+    if joints != skeleton.joints:
+        raise ConfigError(
+            file, f"is of a run with other joints than {skeleton.name}", "give the data that it was trained on"
+        )
 
 
 _BRANCHES = {"validation": True, "branch_at": True, "model": {"name", "confidences"}}
@@ -156,6 +200,8 @@ def _train(options: argparse.Namespace, group: Group) -> int:
     if not group.main:
         logging.getLogger().setLevel(logging.WARNING)
     trainer = prepare(options, group)
+    if options.eval:
+        return _judge(options, trainer, group)
     asked: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -189,6 +235,29 @@ def _train(options: argparse.Namespace, group: Group) -> int:
         report.close()
     log.info("stopped at step %d after %.0f min: %s", trainer.step, trainer.elapsed_s / 60, trainer.folder / CHECKPOINT)
     return 130 if asked else 0
+
+
+def _judge(options: argparse.Namespace, trainer: Trainer, group: Group) -> int:
+    split = options.eval_dataset
+    if options.save_results is not None:
+        judging.check_results(options.save_results, trainer.config)
+    batch_size = max(1, trainer.batch_size // group.size)
+    model, source = trainer.average.model, trainer.source
+    found = judging.answers(model, source, split, trainer.device, batch_size, trainer.workers, group)
+    if not group.main:
+        return 0
+    if options.save_results is not None:
+        judging.write_results(options.save_results, found, source)
+        log.info("%s: %d poses", options.save_results, len(found))
+    result = judging.figures(found, source, split)
+    about = {"model": trainer.config.model.name, "step": trainer.step, "origin": trainer.origin, "split": split}
+    if trainer.config.model.volumetric:
+        about["cubes_about"] = source.judged(split, 1, 1, group).base
+    path = trainer.folder / f"eval_{split}.json"
+    judging.write_json(path, about | result)
+    print(table(result))
+    log.info("%s", path)
+    return 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from rigpose.errors import ConfigError
-from tests.training import tiny
+from tests.training import sets, tiny
 from training.checkpoint import read_checkpoint
 from training.loop import CHECKPOINT
 from training.processes import Group
@@ -88,6 +88,29 @@ def test_two_processes_make_the_losses_of_one_step_by_step(norm: str, tmp_path: 
     # Validation is shared out, unevenly here, and its figures are those of all samples.
     (alone,), (shared,) = lines(tmp_path / "1", "val"), lines(tmp_path / "2", "val")
     assert shared["mpjpe_mm"] == pytest.approx(alone["mpjpe_mm"], rel=1e-4)
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_data_set_is_shared_as_the_virtual_rig_is(tmp_path: Path) -> None:
+    """One to four views, one step of four without any 3D loss, so that the volume has no gradient there."""
+    human = sets.section("human36m", tmp_path / "data") | {"views": [1, 4]}
+    data = {"dataset": human, "batch_size": 4, "workers": 0}
+    loss = {"position_from": 0.3, "position_full": 0.5, "least_views": 1}
+    run = sets.volumetric(human, data=data, loss=loss, steps=4, optimiser={"freeze_norm": True})
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(run.model_dump(mode="json") | {"validation": {"samples": 5, "every_steps": 4}}))
+    for processes in (1, 2):
+        train(file, tmp_path / str(processes), processes)
+        train(file, tmp_path / str(processes), processes, "--eval")
+    one, two = lines(tmp_path / "1"), lines(tmp_path / "2")
+    assert len(one) == len(two) == 4 and any(line["volume"] > 0 for line in one)
+    for alone, shared in zip(one, two, strict=True):
+        for key in (*LOSSES, "volume"):
+            assert shared[key] == pytest.approx(alone[key], rel=1e-5, abs=1e-7, nan_ok=True), (alone["step"], key)
+    judged = [json.loads((tmp_path / str(number) / "tiny" / "eval_val.json").read_text()) for number in (1, 2)]
+    means = [result["mpjpe_mm"]["absolute"]["mean"] for result in judged]
+    assert means[0] == pytest.approx(means[1], rel=1e-4)
 
 
 @pytest.mark.process

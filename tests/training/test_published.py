@@ -49,7 +49,7 @@ def batch(size: int = 64) -> Batch:
     """Two frame sets of three views, their tensors not shared with other tests."""
     there = made(size)
     return there._replace(
-        **{key: getattr(there, key).clone() for key in there._fields if key != "rigs"},
+        **{key: getattr(there, key).clone() for key in there._fields if key not in ("rigs", "keys")},
         rigs=RigArrays(*(part.clone() for part in there.rigs)),
     )
 

@@ -13,9 +13,12 @@ import pytest
 
 from calib.rig import RigArrays
 from calib.triangulate import reproject
+from capture.virtual.skeletons import HUMAN36M17
 from capture.virtual.world import World
+from rigpose.errors import ConfigError
 from tests.training import tiny
 from training.config import AugmentSection, CropSection, DataSection
+from training.datasets.index import Key
 from training.feed import batches
 from training.samples import (
     SAMPLE_KEYS,
@@ -31,6 +34,7 @@ from training.samples import (
     to_crop,
     turned,
 )
+from training.sources import source_of
 
 
 def same(one: Sample, other: Sample) -> bool:
@@ -61,11 +65,12 @@ def test_another_seed_gives_other_samples() -> None:
 
 def digest(workers: int) -> str:
     """Of three batches that begin at step 3."""
-    stream = batches(tiny.config(), tiny.scenario(), tiny.CPU, 3, 2, workers, lambda _: 64)
+    data = tiny.config().data.model_dump() | {"views": [1, 3]}
+    stream = batches(source_of(tiny.config(data=data)), tiny.CPU, 3, 2, workers, lambda _: 64)
     sums = hashlib.sha256()
     for _ in range(3):
         batch = next(stream)
-        for tensor in (batch.crops, batch.crop_to_image, batch.position_mm, batch.hidden, *batch.rigs):
+        for tensor in (batch.crops, batch.crop_to_image, batch.position_mm, batch.base_mm, batch.hidden, *batch.rigs):
             sums.update(tensor.numpy().tobytes())
     stream.close()  # type: ignore[attr-defined]
     return sums.hexdigest()
@@ -228,3 +233,43 @@ def test_validation_sees_neither_turns_nor_tints() -> None:
     )
     order = Order(0, 1, 1, 64)
     assert same(plain[order], VirtualSamples(tiny.scenario(), changed, plain.seed, augment=False)[order])
+
+
+class TestViews:
+    """One to as many views as there are, drawn for each step."""
+
+    def config(self, views: object) -> DataSection:
+        return DataSection(scenario=tiny.SCENARIO, views=views)  # type: ignore[arg-type]
+
+    def counts(self, seed: int = 0) -> list[int]:
+        sampler = OrderSampler(self.config((1, 3)), 0, 4, lambda _: 64, seed)
+        steps = [{order.views for order in sampler.batch(step, 64)} for step in range(300)]
+        assert all(len(step) == 1 for step in steps)
+        return [step.pop() for step in steps]
+
+    def test_of_a_step_are_as_many_for_all_samples_and_follow_from_the_seed(self) -> None:
+        counts = self.counts()
+        assert all(75 < counts.count(views) < 125 for views in (1, 2, 3))
+        assert counts == self.counts() != self.counts(seed=1)
+        late = OrderSampler(self.config((1, 3)), 17, 4, lambda _: 64)
+        assert next(iter(late))[0].views == counts[17]
+
+    def test_a_number_means_just_so_many(self) -> None:
+        sampler = OrderSampler(self.config(2), 0, 4, lambda _: 64)
+        assert {order.views for step in range(20) for order in sampler.batch(step, 64)} == {2}
+        assert self.config(None).view_range == (4, 4)
+
+    @pytest.mark.parametrize("views", [1, 2, 3])
+    def test_a_sample_has_as_many_and_knows_where_it_is(self, views: int) -> None:
+        sample = tiny.samples(augment=False)[Order(0, 1, 1, 64, views)]
+        assert len(sample.crops) == len(sample.K) == views
+        root = sample.position_mm[list(HUMAN36M17.root)].mean(axis=0)
+        assert np.allclose(sample.base_mm, root, atol=1e-3)
+        assert sample.key == Key(tiny.scenario().name, "1", 1)
+        # The rig knows how far it looks, however many cameras are left of it.
+        assert 500 < sample.world[3] < 20_000
+
+    def test_a_range_that_is_none_is_refused(self) -> None:
+        for views in (0, [3, 2], [0, 2]):
+            with pytest.raises(ConfigError, match="views are a number from 1 on, or the fewest and the most"):
+                tiny.config(data={"scenario": str(tiny.SCENARIO), "views": views})

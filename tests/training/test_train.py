@@ -48,6 +48,7 @@ def test_each_config_builds_and_runs_one_step(file: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_each_config_trains_on_the_training_scenario_of_its_subject(file: Path) -> None:
     config = load(file, TrainingConfig)
+    assert config.data.scenario is not None
     assert config.data.scenario.name.endswith("_train.yaml")
     assert config.data.scenario.is_file()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from capture.virtual.scenario import Scenario, load_scenario
-from capture.virtual.skeletons import HUMAN36M17
 from rigpose.config import validate
 from training.checkpoint import Checkpoint
 from training.config import DataSection, TrainingConfig
@@ -15,6 +14,7 @@ from training.feed import as_batch, as_tensors
 from training.loop import Trainer
 from training.losses import Batch
 from training.samples import Order, VirtualSamples
+from training.sources import source_of
 
 TRAINING = Path(__file__).resolve().parents[2] / "training"
 SCENARIO = TRAINING / "scenarios" / "mannequin_train.yaml"
@@ -54,7 +54,8 @@ def batch(count: int = 2, size: int = SIZE) -> Batch:
 
 def trainer(folder: Path, **changes: object) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
-    return Trainer(config(**changes), scenario(), HUMAN36M17, folder, CPU, workers=0)
+    run = config(**changes)
+    return Trainer(run, source_of(run), folder, CPU, workers=0)
 
 
 def checkpoint(folder: Path, size: int = SIZE) -> Checkpoint:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,11 +24,8 @@ from rigpose.errors import ConfigError
 from training.datasets.arrays import read_arrays, texts, write_arrays
 from training.datasets.index import Index, Key, describe
 from training.datasets.pictures import without_lens
+from training.datasets.protocols import Human36MBoxes, Human36MPictures, Split
 from training.datasets.shots import Shot, View
-
-Split = Literal["train", "val"]
-PictureKind = Literal["raw", "undistort", "undistorted"]
-BoxKind = Literal["labels", "joints"]
 
 SUBJECTS: dict[str, tuple[str, ...]] = {"train": ("S1", "S5", "S6", "S7", "S8"), "val": ("S9", "S11")}
 CAMERAS = tuple(SIZES)
@@ -173,8 +170,8 @@ class Human36M:
         root: Path,
         split: Split,
         *,
-        pictures: PictureKind = "raw",
-        boxes: BoxKind = "labels",
+        pictures: Human36MPictures = "raw",
+        boxes: Human36MBoxes = "labels",
         with_damaged: bool = False,
         retain_every: int = 1,
         cameras: Sequence[str] = (),

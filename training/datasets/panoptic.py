@@ -12,7 +12,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -24,12 +23,10 @@ from calib.formats.rotations import rvec_of
 from rigpose.errors import ConfigError
 from training.datasets.arrays import read_arrays
 from training.datasets.index import Index, Key, describe
-from training.datasets.protocols import PROTOCOLS, Part, ProtocolName, Ranges, Split, part_of
+from training.datasets.protocols import PROTOCOLS, PanopticBoxes, Part, ProtocolName, Ranges, Split, part_of
 from training.datasets.shots import Shot, View
 
 log = logging.getLogger(__name__)
-
-BoxKind = Literal["joints", "detections"]
 
 MM_PER_CM = 10.0
 Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -143,7 +140,7 @@ class Panoptic:
         protocol: ProtocolName = "learnable_triangulation",
         sequences: Sequence[str] = (),
         cameras: Sequence[str] = (),
-        boxes: BoxKind = "joints",
+        boxes: PanopticBoxes = "joints",
         min_confidence: float = 0.1,
         inside: float = 0.5,
     ) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from calib.formats import pickles
 from rigpose.errors import ConfigError
-from training.datasets.human36m import Human36M, Labels, Split, read_labels
+from training.datasets.human36m import Human36M, Labels, read_labels
 from training.datasets.precalculated import write_precalculated
+from training.datasets.protocols import Split
 
 _NEAR_MM = 500.0
 _SHARE = 0.95

@@ -10,6 +10,9 @@ from rigpose.errors import ConfigError
 from rigpose.skeleton import Skeleton
 
 Split = Literal["train", "val"]
+Human36MPictures = Literal["raw", "undistort", "undistorted"]
+Human36MBoxes = Literal["labels", "joints"]
+PanopticBoxes = Literal["joints", "detections"]
 ProtocolName = Literal["learnable_triangulation", "voxelpose"]
 RecordedPoints = Literal["reprojected", "seen"]
 

@@ -1,21 +1,28 @@
-"""Data sets in a run's config, and from there to their shots."""
+"""Data sets in a run's config, and from there to their shots.
+
+What reads them is loaded when one is opened: a config is read without any of it.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from rigpose.config import Config, FilePath
 from rigpose.errors import ConfigError
-from training.datasets.human36m import BoxKind, Human36M, PictureKind, read_labels
-from training.datasets.labelled import Labelled
-from training.datasets.panoptic import BoxKind as PanopticBoxKind
-from training.datasets.panoptic import Panoptic
-from training.datasets.pictures import check_pictures
-from training.datasets.precalculated import Precalculated, read_precalculated
-from training.datasets.protocols import ProtocolName, RecordedPoints, Split
-from training.datasets.shots import Shots, picture_files
+from training.datasets.protocols import (
+    Human36MBoxes,
+    Human36MPictures,
+    PanopticBoxes,
+    ProtocolName,
+    RecordedPoints,
+    Split,
+)
+
+if TYPE_CHECKING:
+    from training.datasets.precalculated import Precalculated
+    from training.datasets.shots import Shots
 
 
 class ShotsSection(Config):
@@ -55,8 +62,8 @@ class Human36MSection(ShotsSection):
     kind: Literal["human36m"]
     labels: FilePath
     root: FilePath
-    pictures: PictureKind = "raw"
-    boxes: BoxKind = "labels"
+    pictures: Human36MPictures = "raw"
+    boxes: Human36MBoxes = "labels"
     with_damaged: bool = False
     retain_every: int = Field(1, ge=1)
     cameras: tuple[str, ...] = ()
@@ -67,6 +74,8 @@ class Human36MSection(ShotsSection):
         Raises:
             ConfigError: It cannot be read, or holds nothing of that part.
         """
+        from training.datasets.human36m import Human36M, read_labels
+
         return Human36M(
             read_labels(self.labels),
             self.root,
@@ -102,7 +111,7 @@ class PanopticSection(ShotsSection):
     val_sequences: tuple[str, ...] = ()
     train_cameras: tuple[str, ...] = ()
     val_cameras: tuple[str, ...] = ()
-    boxes: PanopticBoxKind = "joints"
+    boxes: PanopticBoxes = "joints"
     min_confidence: float = Field(0.1, ge=0, lt=1)
     inside: float = Field(0.5, ge=0, le=1)
 
@@ -112,6 +121,8 @@ class PanopticSection(ShotsSection):
         Raises:
             ConfigError: It cannot be read, or holds nothing of that part.
         """
+        from training.datasets.panoptic import Panoptic
+
         return Panoptic(
             self.root,
             split,
@@ -143,6 +154,8 @@ class LabelsSection(ShotsSection):
         Raises:
             ConfigError: It cannot be read, or holds nothing of that part.
         """
+        from training.datasets.labelled import Labelled
+
         return Labelled(self.root, split, share=self.share)
 
 
@@ -212,6 +225,10 @@ def opened(section: AnySection, split: Split) -> tuple[Shots, Precalculated | No
     Raises:
         ConfigError: A picture is missing, or a moment among the poses.
     """
+    from training.datasets.pictures import check_pictures
+    from training.datasets.precalculated import read_precalculated
+    from training.datasets.shots import picture_files
+
     shots = section.shots(split)
     file = section.precalculated_train if split == "train" else section.precalculated_val
     poses = None

@@ -19,9 +19,10 @@ from calib.camera import Camera
 from calib.rig import Rig, RigArrays
 from rigpose.skeleton import Skeleton
 from training.config import AugmentSection, CropSection
-from training.crops import crop_matrix, patch, relit, to_crop, turned
+from training.crops import crop_matrix, mirrored, patch, relit, sides_changed, to_crop, turned
 from training.datasets.index import Index, Key
 from training.datasets.pictures import cut, on_pixels, read_picture, undistorted, without_lens
+from training.datasets.precalculated import Precalculated
 from training.datasets.stills import Still
 from training.samples import Sample
 
@@ -117,10 +118,20 @@ class ShotSamples:
         crop: How crops lie about the boxes.
         augment: What is done to them; ``None`` leaves them as they are, upright too.
         seed: Of the run.
+        poses: Poses that say where a volumetric network lays its cube; without them the true root says it.
     """
 
-    def __init__(self, shots: Shots, crop: CropSection, augment: AugmentSection | None, seed: int) -> None:
+    def __init__(
+        self,
+        shots: Shots,
+        crop: CropSection,
+        augment: AugmentSection | None,
+        seed: int,
+        poses: Precalculated | None = None,
+    ) -> None:
         self.shots, self.crop, self.augment, self.seed = shots, crop, augment, seed
+        self._poses = poses
+        self._root = tuple(shots.skeleton.root) if poses is None else poses.root_of(shots.skeleton)
 
     def __getitem__(self, order: ShotOrder) -> Sample:
         """Read one sample.
@@ -134,6 +145,8 @@ class ShotSamples:
         if 0 < order.views < len(views):
             views = tuple(views[i] for i in np.sort(rng.choice(len(views), order.views, replace=False)))
         crops, matrices, points, hidden, cameras = [], [], [], [], []
+        mirror = self.augment is not None and self.crop.mirror > 0 and rng.random() < self.crop.mirror
+        names = sides_changed(len(shot.position_mm), self.shots.skeleton.left_right if mirror else ())
         for view in views:
             camera, picture = view.camera, read_picture(view.picture, view.camera)
             if view.undistort:
@@ -146,8 +159,10 @@ class ShotSamples:
                 matrix = turned(matrix, order.size, self.crop, rng)
             matrix = on_pixels(matrix, order.size)
             crop = cut(picture, matrix, order.size)
-            px = to_crop(seen, matrix)
-            covered = np.zeros(len(px), dtype=bool) if view.hidden is None else view.hidden.copy()
+            if mirror:
+                crop, matrix = mirrored(crop, matrix)
+            px = to_crop(seen, matrix)[names]
+            covered = np.zeros(len(px), dtype=bool) if view.hidden is None else view.hidden[names]
             if self.augment is not None:
                 covered |= patch(crop, px, self.augment, rng)
                 crop = relit(crop, self.augment, rng)
@@ -161,9 +176,17 @@ class ShotSamples:
             np.stack(matrices).astype(np.float32),
             np.stack(points).astype(np.float32),
             np.stack(hidden),
-            shot.position_mm.astype(np.float32),
+            shot.position_mm[names].astype(np.float32),
             *_arrays(tuple(cameras), _distance(tuple(view.camera for view in shot.views))),
+            base_mm=self._base_mm(order.key, shot).astype(np.float32),
+            key=order.key,
         )
+
+    def _base_mm(self, key: Key, shot: Shot) -> Float[np.ndarray, " 3"]:
+        if self._poses is not None:
+            return self._poses.base_mm(key, self._root)
+        # A root of several joints is known where all of them are.
+        return shot.position_mm[list(self._root)].mean(axis=0)
 
 
 @lru_cache(maxsize=256)
@@ -249,10 +272,13 @@ def in_order(shots: Shots, keys: Sequence[Key], batch_size: int, size: int) -> I
     """Batches of these moments with all their views, each once and in order, for validation.
 
     A batch ends early where the next moment has another number of views: which views are looked at never depends on
-    the neighbours in a batch.
+    the neighbours in a batch. What is random in a sample depends on its row in the index, not on which others are asked
+    for: processes may share the keys out.
     """
     batch: list[ShotOrder] = []
-    for number, key in enumerate(keys):
+    for key in keys:
+        number = shots.index.row(key)
+        assert number is not None
         if batch and (len(batch) == batch_size or shots.n_views(key) != shots.n_views(batch[0].key)):
             yield batch
             batch = []

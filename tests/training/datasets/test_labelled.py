@@ -29,8 +29,7 @@ NAMES = ("top", "side", "back")
 MOMENTS = 6
 
 
-@pytest.fixture(scope="module")
-def rig() -> Rig:
+def the_rig() -> Rig:
     poses = made.ring(3, 5200, 1500, np.array([0, 0, 800.0]))
     K = np.array([[420.0, 0, 200], [0, 420, 150], [0, 0, 1]])
     return Rig(
@@ -39,6 +38,11 @@ def rig() -> Rig:
             for name, (R, t) in zip(NAMES, poses, strict=True)
         )
     )
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    return the_rig()
 
 
 def position(moment: int, subject: int = 0) -> np.ndarray:
