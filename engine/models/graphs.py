@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.models.volumetric import Volumetric
+from engine.models.contract import contract, is_volumetric
 from rigpose.errors import MissingError
 
 OPSET = 18
@@ -23,23 +23,24 @@ OUTPUTS = ("points2d", "confidence", "points3d", "residual_px")
 SPREAD = "covariance_mm2"
 """What a volumetric graph says besides: how sure it is of each joint, xx xy xz yy yz zz."""
 NET_INPUT, HEAD_IN = "net_input", "head_in"
+_MOVES = ("Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 _FREE: tuple[dict[int, str], ...] = ({0: "B", 1: "V"},) * 3 + ({0: "V"},) * 4 + ({},)
 _FREE_BASE: tuple[dict[int, str], ...] = ({0: "B"},) * 2
 
 
 def inputs_of(model: nn.Module) -> tuple[str, ...]:
     """Names of what a model's graph takes."""
-    return INPUTS + BASE_INPUTS if isinstance(model, Volumetric) else INPUTS
+    return INPUTS + BASE_INPUTS if is_volumetric(model) else INPUTS
 
 
 def outputs_of(model: nn.Module) -> tuple[str, ...]:
     """Names of what a model's graph answers."""
-    return (*OUTPUTS, SPREAD) if isinstance(model, Volumetric) else OUTPUTS
+    return (*OUTPUTS, SPREAD) if is_volumetric(model) else OUTPUTS
 
 
 def free_axes(model: nn.Module) -> tuple[dict[int, str], ...]:
     """Axes of the inputs that may be of any size."""
-    return _FREE + _FREE_BASE if isinstance(model, Volumetric) else _FREE
+    return _FREE + _FREE_BASE if is_volumetric(model) else _FREE
 
 
 def example(size: int, batch: int = 2, views: int = 3) -> tuple[torch.Tensor, ...]:
@@ -65,7 +66,7 @@ def example(size: int, batch: int = 2, views: int = 3) -> tuple[torch.Tensor, ..
 
 def example_of(model: nn.Module, size: int, batch: int = 2, views: int = 3) -> tuple[torch.Tensor, ...]:
     """Inputs of a model's graph with a plausible rig."""
-    base = (torch.zeros(batch, 3), torch.zeros(batch)) if isinstance(model, Volumetric) else ()
+    base = (torch.zeros(batch, 3), torch.zeros(batch)) if is_volumetric(model) else ()
     return example(size, batch, views) + base
 
 
@@ -73,10 +74,11 @@ def as_onnx(model: nn.Module, size: int) -> Any:
     """The ONNX model; it carries no document yet.
 
     Args:
-        model: An `Algebraic` or a `Volumetric`, in evaluation mode.
+        model: One of ours or a published one (`engine.models.contract`), in evaluation mode.
         size: Side of the crops in px.
 
     Raises:
+        ConfigError: The model is none that can be one graph.
         MissingError: onnx or onnxscript is not installed.
     """
     try:
@@ -84,6 +86,7 @@ def as_onnx(model: nn.Module, size: int) -> Any:
         import onnxscript  # noqa: F401  (torch.onnx needs it and says so late)
     except ImportError as error:
         raise MissingError("exporting a network", f"needs {error.name}", "pip install 'rigpose[train]'") from None
+    model = contract(model)
     dims = {"B": torch.export.Dim("B", min=1, max=256), "V": torch.export.Dim("V", min=1, max=64)}
     free = free_axes(model)
     program = torch.onnx.export(
@@ -100,6 +103,7 @@ def as_onnx(model: nn.Module, size: int) -> Any:
     )
     assert program is not None
     proto = tidied(program, model.state_dict())
+    _floats_first(proto.graph)
     _name_cuts(proto.graph)
     _check_free(proto, free)
     return proto
@@ -137,12 +141,40 @@ def tidied(program: Any, weights: Iterable[str]) -> Any:
     return proto
 
 
+def _floats_first(graph: Any) -> None:
+    """Make numbers of the crops' bytes before they are moved: TensorRT moves no bytes, and nothing is slower for it."""
+    from onnx import TensorProto, helper
+
+    crops, numbers = INPUTS[0], f"{INPUTS[0]}_float"
+    same, moved, kept = {crops: numbers}, {crops}, []
+    for node in graph.node:
+        if node.input and node.input[0] in moved:
+            if node.op_type == "Cast":
+                same[node.output[0]] = same.get(node.input[0], node.input[0])
+                continue
+            if node.op_type in _MOVES:
+                moved.update(node.output)
+        kept.append(node)
+    for node in kept:
+        for index, name in enumerate(node.input):
+            node.input[index] = same.get(name, name)
+    del graph.node[:]
+    graph.node.append(helper.make_node("Cast", [crops], [numbers], name=numbers, to=TensorProto.FLOAT))
+    graph.node.extend(kept)
+
+
 def _name_cuts(graph: Any) -> None:
-    """Give the tensors before and behind the network the contract's names."""
-    first = next(node for node in graph.node if any(name.startswith("network.backbone.") for name in node.input))
+    """Give the tensors before and behind the network the contract's names.
+
+    Of a published network the heatmaps are the cut; its confidences and what its volume is made of pass beside it.
+    """
+    weights = {weight.name for weight in graph.initializer}
+    published = "model.backbone.final_layer.weight" in weights
+    trunk = "model.backbone.conv1." if published else "network.backbone."
+    first = next(node for node in graph.node if any(name.startswith(trunk) for name in node.input))
     _rename(graph, first.input[0], NET_INPUT)
-    behind = _fed_to(graph, "network.answer.weight").output[0]
-    if any(weight.name == "lift.weight" for weight in graph.initializer):
+    behind = _fed_to(graph, "model.backbone.final_layer.weight" if published else "network.answer.weight").output[0]
+    if "lift.weight" in weights:
         # The heads' maps and the volume's, side by side.
         lifted = _fed_to(graph, "lift.weight").output[0]
         behind = next(node for node in graph.node if behind in node.input and lifted in node.input).output[0]

@@ -169,7 +169,7 @@ class Projection(NamedTuple):
             shrink = torch.tensor([(width - 1) / height, (height - 1) / width], dtype=cells.dtype, device=cells.device)
             cells = cells * shrink
         # Beyond the zeros about the map nothing changes, and a place at infinity cannot be looked up.
-        x, y = cells[..., 0].clamp(_OUTSIDE, width + 1), cells[..., 1].clamp(_OUTSIDE, height + 1)
+        x, y = cells[..., 0].clamp(_OUTSIDE, width + 1.0), cells[..., 1].clamp(_OUTSIDE, height + 1.0)
         cells = torch.where(seen[..., None], torch.stack([x, y], dim=-1), _OUTSIDE)
         return Places(cells, seen & (x > -1) & (x < width) & (y > -1) & (y < height))
 
