@@ -25,6 +25,7 @@ from engine.document import LocatedModel, ModelDocument
 from engine.fitting import network_inputs, signature
 from engine.names import all_nodes
 from engine.opsets import joinable
+from engine.rigged import CAMERAS, rig_of
 from rigpose.errors import ConfigError
 
 BASE_INPUTS = ("base_mm", "base_weight")
@@ -137,6 +138,8 @@ def _as_it_is(located: LocatedModel, n_views: int) -> Graph:
     width, height = located.document.input.size
     for name, (_, wanted) in contract_inputs(n_views, None, height, width).items():
         shape = signature(inputs[name])[1] if name in inputs else None
+        if shape is None and name in CAMERAS and rig_of(located.proto) is not None:
+            raise ConfigError(located.path, "has its cameras fixed in it", "export it without --fix-rig")
         if shape is None:
             raise ConfigError(located.path, f"says output kind graph, but has no input {name}", "export it again")
         fits = len(shape) == len(wanted) and all(

@@ -30,7 +30,7 @@ models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(
     models_app,
     name="models",
-    help="List the networks, look into one, or add one.",
+    help="List the networks, look into one, add one, or export one.",
     epilog="Example: rigpose models list",
 )
 app.add_typer(calibrate.app, name="calibrate", help=calibrate.HELP, epilog=calibrate.EPILOG)
@@ -51,6 +51,24 @@ class Predictions(StrEnum):
     alone = "alone"
     always = "always"
     never = "never"
+
+
+class NetworkKind(StrEnum):
+    """What published weights are of."""
+
+    algebraic = "algebraic"
+    volumetric = "volumetric"
+    ransac = "ransac"
+
+
+class Together(StrEnum):
+    """How a published volumetric network puts views together."""
+
+    sum = "sum"
+    max = "max"
+    softmax = "softmax"
+    conf = "conf"
+    conf_norm = "conf_norm"
 
 
 class PixelOrigin(StrEnum):
@@ -361,6 +379,59 @@ def models_add(
         from nodes.models import add_model
 
         return add_model(source, document, name, sha256)
+
+    _end(body)
+
+
+@models_app.command(
+    "export", epilog="Example: rigpose models export logs/mouse/checkpoint.pt --rig rig.toml -o mouse.onnx"
+)
+def models_export(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A checkpoint.pt, published weights (.pth), an ONNX, YAML or name.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The .onnx; default: the model's name, here.")
+    ] = None,
+    rig: Annotated[Path | None, typer.Option(metavar="FILE", help="The rig that it is for.")] = None,
+    units: Annotated[str | None, typer.Option(metavar="mm|cm|m", help="Of a rig file that does not say them.")] = None,
+    cameras: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=32, help="How many cameras, where no rig is given.")
+    ] = None,
+    fix_rig: Annotated[
+        bool, typer.Option("--fix-rig", help="Put the rig's cameras into the graph, for programs of your own.")
+    ] = False,
+    kind: Annotated[NetworkKind | None, typer.Option(help="Of published weights; default: as recognised.")] = None,
+    layers: Annotated[int | None, typer.Option(metavar="N", help="Of their backbone; default: 152.")] = None,
+    joints: Annotated[int | None, typer.Option(metavar="N", help="That they know; default: as in the file.")] = None,
+    aggregation: Annotated[
+        Together | None, typer.Option(help="How a volumetric one puts views together; default: as published.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(metavar="PX", help="Side of the crops; default: as trained, 384 if published.")
+    ] = None,
+) -> None:
+    """Write a network as one graph that takes crops and cameras and answers with poses.
+
+    It is held against PyTorch before it is written. Weights need the extra train.
+    """
+
+    def body() -> int:
+        from nodes.model_export import export_model
+
+        return export_model(
+            model,
+            output,
+            rig_file=rig,
+            units=units,
+            cameras=cameras,
+            fix_rig=fix_rig,
+            kind=kind.value if kind else None,
+            layers=layers,
+            joints=joints,
+            aggregation=aggregation.value if aggregation else None,
+            size=size,
+        )
 
     _end(body)
 

@@ -63,12 +63,12 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     return model.eval()
 
 
-def export(checkpoint: Checkpoint) -> Any:
+def graph(checkpoint: Checkpoint) -> Any:
     """The ONNX model of a checkpoint.
 
     Raises:
         MissingError: onnx or onnxscript is not installed.
-        ConfigError: The file would be larger than the zoo takes.
+        ConfigError: The network is none that can be one graph.
     """
     model = build(checkpoint)
     proto = as_onnx(model, checkpoint.config.size)
@@ -76,6 +76,17 @@ def export(checkpoint: Checkpoint) -> Any:
     about = {"joints": joints, **checkpoint.config.model.arguments()}
     for key, value in (("rigpose.model", document(checkpoint)), (WEIGHTS, about)):
         proto.metadata_props.add(key=key, value=json.dumps(value))
+    return proto
+
+
+def export(checkpoint: Checkpoint) -> Any:
+    """The same for the zoo.
+
+    Raises:
+        MissingError: onnx or onnxscript is not installed.
+        ConfigError: The file would be larger than the zoo takes.
+    """
+    proto = graph(checkpoint)
     check_size(proto, checkpoint.config.model.name)
     return proto
 
