@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from capture.control import NodeReport
-from rigpose.pose import PoseSet
+from rigpose.pose import TRIANGULATED, PoseSet
 from rigpose.stamps import STAGES
 from rigpose.summary import (
     CameraAccount,
@@ -92,7 +92,8 @@ class PoseTally:
         for subject in pose_set.subjects:
             measured = subject.measured
             self.joints += measured.size
-            self.solved += int(measured.sum())
+            # One view's joint is measured, yet not solved: `Summary` counts those of at least two.
+            self.solved += int((measured & (np.asarray(subject.how) == TRIANGULATED)).sum())
             residual = np.where(np.isfinite(subject.residual_px), subject.residual_px, np.nan)[:, measured]
             seen = np.isfinite(residual)
             count = seen.sum(axis=0)

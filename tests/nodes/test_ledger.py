@@ -10,7 +10,7 @@ import pytest
 
 from capture.control import NodeReport
 from nodes.ledger import PoseTally, account, note_heard, summarise
-from rigpose.pose import PoseSet, SubjectPose, SyncInfo
+from rigpose.pose import LIFTED, TRIANGULATED, PoseSet, SubjectPose, SyncInfo
 from rigpose.stamps import SetStamps
 
 
@@ -123,6 +123,14 @@ def test_the_tally_says_what_the_poses_show() -> None:
     assert summary.latency_ms["received_to_published"].p50 == pytest.approx(4, rel=2e-3)
     assert summary.latency_ms["exposed_to_published"].max == 6
     assert summary.cameras["cam"].used == 400 and summary.cameras["cam"].balanced and not summary.notes
+
+
+def test_a_joint_that_one_view_sees_is_not_solved() -> None:
+    tally = PoseTally()
+    first = pose_set(0)
+    how = np.array([TRIANGULATED, LIFTED, LIFTED, TRIANGULATED], np.uint8)
+    tally.add(replace(first, subjects=(replace(first.subjects[0], how=how),)), "e1", 0)
+    assert summarise(tally, [camera(exposed=1, seen=1)], {"cam": "cam"}).joints_solved_share == pytest.approx(0.5)
 
 
 def test_incomplete_sets_are_not_poses_and_their_frames_are_not_used() -> None:
