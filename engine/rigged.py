@@ -45,7 +45,10 @@ def with_cameras(proto: onnx.ModelProto, rig: Rig) -> onnx.ModelProto:
 
 
 def signed(proto: onnx.ModelProto, rig: Rig, *, fixed: bool) -> None:
-    """Write in the metadata for which rig a graph was made."""
+    """Write in the metadata for which rig a graph was made, instead of what it said before."""
+    others = [entry for entry in proto.metadata_props if entry.key != RIG_KEY]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(others)
     said = {"calibration_id": rig.calibration_id, "cameras": list(rig.names), "fixed": fixed}
     proto.metadata_props.add(key=RIG_KEY, value=json.dumps(said))
 
