@@ -145,7 +145,8 @@ class ShotsSource:
     ) -> tuple[Samples, Iterable[Sequence[Any]]]:
         """What reads samples, and the orders of whole batches from a step on."""
         config, (shots, poses) = self._config, self._opened["train"]
-        samples = ShotSamples(shots, config.data.crop, config.data.augment, config.seed, poses)
+        kept = self._section.kept_mb << 20
+        samples = ShotSamples(shots, config.data.crop, config.data.augment, config.seed, poses, kept)
         return samples, ShotSampler(shots, self._section.views, config.seed, first_step, batch_size, size_at)
 
     def judged(self, split: Split, limit: int | None, batch_size: int, group: Group) -> Judged:

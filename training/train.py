@@ -32,6 +32,7 @@ from training.metrics import table
 from training.processes import ALONE, Group, joined
 from training.report import Report, Silence
 from training.sources import SPLITS, source_of
+from training.warm_start import Beginning, beginning, weights_of
 
 log = logging.getLogger(__name__)
 
@@ -123,20 +124,23 @@ def prepare(options: argparse.Namespace, group: Group = ALONE) -> Trainer:
         trainer.origin = f"step {checkpoint.step} of {checkpoint.config.model.name}, begun with {checkpoint.origin}"
         log.info("branches off at step %d of %s", trainer.step, options.branch)
     elif options.init is not None:
-        trainer.start_from(_weights_of(options.init, trainer), f"the weights of {options.init.name}")
+        began = _beginning(options.init, trainer, judged=options.eval)
+        trainer.start_from(began.weights, began.origin)
     elif options.eval and trainer.origin == RANDOM:
         raise ConfigError(file, "no such file: there is nothing to judge", "train first, or give weights with --init")
     return trainer
 
 
-def _weights_of(file: Path, trainer: Trainer) -> dict[str, torch.Tensor]:
+def _beginning(file: Path, trainer: Trainer, judged: bool) -> Beginning:
+    """What a file gives to begin with; what is judged has all of its weights from it."""
+    said = f"the weights of {file.name}"
     if file.suffix != ".pt":
-        from training.warm_start import weights_of
-
-        return weights_of(file, trainer.model)
+        if judged:
+            return Beginning(weights_of(file, trainer.model), said)
+        return beginning(file, trainer.model, trainer.skeleton.joints)
     checkpoint = read_checkpoint(file)
     _check_same(trainer.config, checkpoint, trainer.skeleton, file, what=("model",))
-    return checkpoint.average
+    return Beginning(checkpoint.average, said)
 
 
 def _check_same(

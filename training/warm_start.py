@@ -135,7 +135,7 @@ def _state(
 
 
 def _context(mine: torch.Tensor, other: np.ndarray, joints: int, theirs: int) -> torch.Tensor:
-    """The model's own maps of joints, and behind them the file's context where it has as much."""
+    """The model's own maps of joints, and behind them the file's context where it has as much: `Head` tells if not."""
     made = mine.clone()
     context = torch.from_numpy(other[theirs:]).to(mine.dtype)
     if made[joints:].shape == context.shape:

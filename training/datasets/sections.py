@@ -32,11 +32,13 @@ class ShotsSection(Config):
         views: Fewest and most views of a training sample, another number for each step; all by default.
         precalculated_train: Poses that say where the volumetric cuboid is, see `training.datasets.precalculated`.
         precalculated_val: The same of the validation's moments.
+        kept_mb: Memory in each process that makes samples, for pictures that come again.
     """
 
     views: tuple[int, int] | None = None
     precalculated_train: FilePath | None = None
     precalculated_val: FilePath | None = None
+    kept_mb: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _views_are_a_range(self) -> ShotsSection:
@@ -147,6 +149,7 @@ class LabelsSection(ShotsSection):
     kind: Literal["labels"]
     root: FilePath
     share: float = Field(0.1, ge=0, le=0.5)
+    kept_mb: int = Field(512, ge=0)
 
     def shots(self, split: Split) -> Shots:
         """The data set's part.

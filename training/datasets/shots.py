@@ -21,7 +21,8 @@ from rigpose.skeleton import Skeleton
 from training.config import AugmentSection, CropSection
 from training.crops import crop_matrix, mirrored, patch, relit, sides_changed, to_crop, turned
 from training.datasets.index import Index, Key
-from training.datasets.pictures import cut, on_pixels, read_picture, undistorted, without_lens
+from training.datasets.kept import Kept
+from training.datasets.pictures import cut, on_pixels, undistorted, without_lens
 from training.datasets.precalculated import Precalculated
 from training.datasets.stills import Still
 from training.samples import Sample
@@ -119,6 +120,7 @@ class ShotSamples:
         augment: What is done to them; ``None`` leaves them as they are, upright too.
         seed: Of the run.
         poses: Poses that say where a volumetric network lays its cube; without them the true root says it.
+        kept_bytes: Memory for pictures that come again, in each process.
     """
 
     def __init__(
@@ -128,8 +130,10 @@ class ShotSamples:
         augment: AugmentSection | None,
         seed: int,
         poses: Precalculated | None = None,
+        kept_bytes: int = 0,
     ) -> None:
         self.shots, self.crop, self.augment, self.seed = shots, crop, augment, seed
+        self._read = Kept(kept_bytes)
         self._poses = poses
         self._root = tuple(shots.skeleton.root) if poses is None else poses.root_of(shots.skeleton)
 
@@ -148,7 +152,7 @@ class ShotSamples:
         mirror = self.augment is not None and self.crop.mirror > 0 and rng.random() < self.crop.mirror
         names = sides_changed(len(shot.position_mm), self.shots.skeleton.left_right if mirror else ())
         for view in views:
-            camera, picture = view.camera, read_picture(view.picture, view.camera)
+            camera, picture = view.camera, self._read(view.picture, view.camera)
             if view.undistort:
                 assert view.points is None, "labelled points are those of the picture as it is"
                 picture, camera = undistorted(picture, camera), _pinhole(camera)
@@ -178,15 +182,15 @@ class ShotSamples:
             np.stack(hidden),
             shot.position_mm[names].astype(np.float32),
             *_arrays(tuple(cameras), _distance(tuple(view.camera for view in shot.views))),
-            base_mm=self._base_mm(order.key, shot).astype(np.float32),
+            base_mm=self._base_mm(order.key, shot.position_mm[names]).astype(np.float32),
             key=order.key,
         )
 
-    def _base_mm(self, key: Key, shot: Shot) -> Float[np.ndarray, " 3"]:
+    def _base_mm(self, key: Key, position: Float[np.ndarray, "J 3"]) -> Float[np.ndarray, " 3"]:
         if self._poses is not None:
             return self._poses.base_mm(key, self._root)
         # A root of several joints is known where all of them are.
-        return shot.position_mm[list(self._root)].mean(axis=0)
+        return position[list(self._root)].mean(axis=0)
 
 
 @lru_cache(maxsize=256)
