@@ -82,7 +82,7 @@ class Judge:
             truth = world.truth(t)
             seen, crop_px = self._look(world, t)
             pose = solver.solve(seen).position_mm.astype(np.float64)
-            known = np.isfinite(pose).all(axis=-1)
+            known = np.asarray(np.isfinite(pose).all(axis=-1))
             assert seen.position_mm is not None
             # What the engine gives up counts with what the graph said: nobody is spared a joint.
             answers = {"ours": np.where(known[:, None], pose, seen.position_mm), "hold": first, "mean": usual}
