@@ -27,9 +27,9 @@ COLOURS: dict[str, Colour] = {
 """BGR."""
 EXAMPLE = ("ransac_seed", "algebraic", "volumetric")
 """Methods whose answers are drawn into the crops, where they are there."""
-SIDE, GAP, LEFT, TOP = 264, 12, 60, 96
+SIDE, GAP, LEFT, TOP, COLUMNS = 264, 12, 60, 96, 4
 CHART_TOP, CHART_BOTTOM, KEY_X = 480, 760, 820
-SIZE = (LEFT + 4 * SIDE + 3 * GAP + LEFT, 830)
+SIZE = (LEFT + COLUMNS * SIDE + (COLUMNS - 1) * GAP + LEFT, 830)
 _BEST = "volumetric", "algebraic", "no_confidences"
 
 
@@ -61,10 +61,10 @@ def picture(
     sheet.text(LEFT, 40, f"{setup.scenario.name}: RANSAC, algebraic and volumetric on the same crops", 18)
     sheet.text(
         LEFT, 66, f"one frame set, that with the median error of {ROWS[name]}: seed {seed}, number {number}; "
-        f"first {min(views, 4)} of {views} views", 13, PALE,
+        f"{min(views, COLUMNS)} of {views} views", 13, PALE,
     )  # fmt: skip
     shown = [name for name in EXAMPLE if name in answers]
-    for view in range(min(views, 4)):
+    for view in range(min(views, COLUMNS)):
         _draw_view(sheet, question.sample, view, {name: answers[name] for name in shown}, skeleton)
     _draw_key(sheet, question.sample, answers, shown)
     _draw_chart(sheet, report, sorted(found))

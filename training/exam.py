@@ -144,10 +144,11 @@ class Candidate:
         graph = compose(located, n_views)
         self.volumetric = graph.is_volumetric
         self.confidences = has_confidences(located)
+        self._also = tuple(also)
         self._runtime = OnnxRuntime(with_outputs(graph, also), threads=threads)
 
     def answer(self, sample: Sample, base_mm: Float[np.ndarray, " 3"] | None = None) -> dict[str, np.ndarray]:
-        """What the graph says of one frame set, without the axis of frame sets.
+        """What the graph says of one frame set, without the axis of frame sets; inner tensors are as they are.
 
         Args:
             sample: The frame set.
@@ -164,10 +165,7 @@ class Candidate:
             inputs["base_mm"] = np.asarray(base, dtype=np.float32)[None]
             inputs["base_weight"] = np.array([float(base_mm is not None)], dtype=np.float32)
         out = self._runtime.run(inputs)
-        return {name: values[0] if name in _OF_SETS else values for name, values in out.items()}
-
-
-_OF_SETS = ("points2d", "confidence", "points3d", "residual_px")
+        return {name: values if name in self._also else values[0] for name, values in out.items()}
 
 
 class Exam:

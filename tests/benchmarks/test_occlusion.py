@@ -27,7 +27,7 @@ from capture.virtual.scenario import load_scenario
 from capture.virtual.skeletons import HUMAN36M17
 from engine.document import find_model
 from rigpose.errors import ConfigError
-from training.exam import Questions, arrays_of
+from training.exam import Exam, Questions, arrays_of
 
 SCENARIO = ROOT / "training" / "scenarios" / "mannequin_occluded_train.yaml"
 """Never the one that judges."""
@@ -201,6 +201,15 @@ class TestFigures:
         assert lines[2].startswith(f"| {ROWS['ransac_seed']} |  | 60.0 +- 20.0 / 0.0")
         assert len(lines) == 4
 
+    def test_an_exam_elsewhere_has_no_bars(self, tmp_path, monkeypatch):
+        def measured(report, *_):
+            add_rows(report, errors_of(4, {0: part({"ransac_seed": 40.0, "algebraic": 39.0}, 0)}, HUMAN36M17))
+            return {}
+
+        monkeypatch.setattr(occlusion, "measure", measured)
+        for arguments, code in (([], 1), (["--scenario", str(SCENARIO)], 0)):
+            assert occlusion.main(["--algebraic", "mannequin17", *arguments]) == code
+
     def test_the_example_is_the_middle_one(self):
         assert example(np.array([[5.0], [1.0], [np.nan], [9.0], [2.0]])) == 0
 
@@ -231,6 +240,14 @@ class TestRun:
         monkeypatch.setattr(Comparison, "answers", lambda *_: pytest.fail("it was drawn again"))
         assert occlusion.main(arguments) == 0
         assert json.loads(file.read_text())["rows"] == rows
+
+    def test_it_judges_on_the_crops_of_training_evaluate(self):
+        located = find_model("mannequin17")
+        scenario = load_scenario(SCENARIO)
+        here = Comparison(Setup(scenario, {"algebraic": located.path}, 1), 3).answers(1, range(6))
+        there = Exam(located, scenario.with_views(3), 3, threads=1).sit(1, 6)
+        assert np.array_equal(np.stack(here.truth_mm), there.truth_mm) and here.places == list(there.places)
+        assert np.allclose(here.position_mm["algebraic"], there.answers["learned"], atol=0.05)
 
     @pytest.mark.process
     @pytest.mark.timeout(400)

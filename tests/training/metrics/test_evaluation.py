@@ -94,6 +94,13 @@ class TestEvaluationOf:
         json.dumps(found, allow_nan=False)
         assert "0.0%" in table(found)
 
+    def test_where_no_place_is_known_nothing_counts(self) -> None:
+        found = evaluation_of(poses(), np.full((40, JOINTS, 3), np.nan), HUMAN36M17, moments())
+        assert found["extent_mm"] is None and found["mpjpe_mm"]["absolute"]["solved"] is None
+        assert found["pck"]["absolute"]["share_of_extent"]["auc"]["n"] == 0
+        json.dumps(found, allow_nan=False)
+        assert "MPJPE absolute" in table(found)
+
     def test_a_moment_twice_and_lengths_that_differ_are_errors(self) -> None:
         with pytest.raises(ValueError, match="S9 S9 Eating 1 0 was judged twice"):
             evaluation_of(poses()[:2], poses()[:2], HUMAN36M17, [moments()[0]] * 2)
