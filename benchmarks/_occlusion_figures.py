@@ -13,7 +13,7 @@ from benchmarks._occlusion_methods import ROWS
 from benchmarks._report import Report
 from rigpose.skeleton import Skeleton
 from training.metrics.correct import THRESHOLDS_MM, pck
-from training.metrics.evaluation import distances
+from training.metrics.figures import distances
 from training.metrics.resampling import Resampling
 
 MEASURES = ("absolute", "relative")

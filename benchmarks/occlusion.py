@@ -23,7 +23,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks._occlusion_figures import Errors, add_rows, case_of, errors_of, table_of
-from benchmarks._occlusion_methods import FROM, ONE_VIEW_OF, ROWS, Answers, Comparison, Setup
+from benchmarks._occlusion_methods import FROM, ONE_VIEW_OF, PUBLISHED_SIDE_PX, ROWS, Answers, Comparison, Setup
 from benchmarks._parts import Parts, hash_of
 from benchmarks._report import ROOT, Report, arguments, finish
 from capture.virtual.scenario import load_scenario
@@ -244,6 +244,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         located = setup.check()
         told = ", ".join(f"{name} {model.document.id} {model.sha256[:12]}" for name, model in located.items())
         report.notes.append(f"{scenario.name}: {options.seeds} seeds of {options.frames} frame sets; {told}")
+        side = next(iter(located.values())).document.input.size[0]
+        report.notes.append(
+            f"crops of {side} px: a whole cell is {PUBLISHED_SIDE_PX / side:.2g} times as much of them as in the "
+            f"published ones of {PUBLISHED_SIDE_PX:g}, which the seed's RANSAC loses by"
+        )
         if "volumetric" in located and ONE_VIEW_OF in options.views:
             report.notes.append(
                 f"one view: each of {ONE_VIEW_OF} by itself, the cube about the true root, off by {BASE_ERROR:.0%} of "

@@ -1,8 +1,8 @@
 """How far answers lie from the truth: one module a question, put together by `evaluation`."""
 
+from training.metrics.brief import distribution, leg_length_mm, summary
 from training.metrics.distances import errors_mm, from_root
-from training.metrics.evaluation import Moment, evaluation, evaluation_of
-from training.metrics.summary import distribution, leg_length_mm, summary
+from training.metrics.figures import Moment, evaluation, evaluation_of
 from training.metrics.tables import table
 
 __all__ = [

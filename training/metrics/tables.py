@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.metrics.evaluation import MEASURES
+from training.metrics.figures import MEASURES
 
 _SAID = {
     "absolute": "MPJPE absolute",

@@ -10,9 +10,8 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.optimize import minimize, minimize_scalar
 from scipy.spatial.transform import Rotation
 
-from capture.virtual.skeletons import FLY38, HUMAN36M17
+from capture.virtual.skeletons import HUMAN36M17
 from training.metrics.distances import aligned, errors_mm, extents_mm, from_root, scaled
-from training.metrics.summary import leg_length_mm
 
 
 def poses(seed: int = 0, n: int = 6, noise_mm: float = 40.0) -> tuple[np.ndarray, np.ndarray]:
@@ -52,12 +51,6 @@ class TestErrors:
         pose = np.zeros((2, 17, 3))
         pose[0, 4], pose[0, 5], pose[1] = (0, -3, 1), (0, 9, np.nan), np.nan
         assert extents_mm(pose)[0] == 3 and np.isnan(extents_mm(pose)[1])
-
-    def test_a_leg_is_as_long_as_its_parts(self) -> None:
-        pose = np.zeros((1, 38, 3))
-        pose[0, :, 0] = np.arange(38)
-        assert leg_length_mm(pose, FLY38) == pytest.approx(4.0)
-        assert leg_length_mm(pose[:, :17], HUMAN36M17) is None
 
 
 class TestAligned:

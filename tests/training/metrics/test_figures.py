@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from capture.virtual.skeletons import HUMAN36M17
-from training.metrics import Moment, evaluation, evaluation_of, table
-from training.metrics.evaluation import MEASURES
-from training.metrics.summary import distribution, summary
+from training.metrics import Moment, evaluation, evaluation_of, summary, table
+from training.metrics.figures import MEASURES
 from training.predict import Prediction
 
 JOINTS = len(HUMAN36M17.joints)
@@ -145,9 +144,3 @@ class TestEvaluation:
         assert table(again) == table(found)
         for word in ("Walking", "S11", "left_knee", "AUC", "mean over actions", f"{20 * 16 / 17:.1f}"):
             assert word in table(found)
-
-
-def test_a_distribution_leaves_out_what_has_no_answer_and_says_how_much() -> None:
-    errors = np.array([1.0, 2, 3, np.nan])
-    assert distribution(errors) == {"mean": 2.0, "median": 2.0, "p95": pytest.approx(2.9), "share": 0.75}
-    assert distribution(np.full(3, np.nan))["share"] == 0
