@@ -39,9 +39,7 @@ def document(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "schema": 1,
         "id": config.model.name,
-        "domain": "synthetic",
-        "licence": "Apache-2.0",
-        "source": f"rigpose, trained on the virtual rig by training/configs for {checkpoint.step} steps",
+        **_origin(checkpoint),
         "skeleton": json.loads(checkpoint.skeleton),
         "input": {
             "name": "crops",
@@ -53,6 +51,15 @@ def document(checkpoint: Checkpoint) -> dict[str, Any]:
         "output": {"kind": "graph", "min_score": config.min_score},
         "crop": {"aspect": 1.0, "margin": config.data.crop.margin, "padding": "constant"},
     }
+
+
+def _origin(checkpoint: Checkpoint) -> dict[str, str]:
+    dataset, steps = checkpoint.config.data.dataset, checkpoint.step
+    if dataset is None:
+        source = f"rigpose, trained on the virtual rig by training/configs for {steps} steps"
+        return {"domain": "synthetic", "licence": "Apache-2.0", "source": source}
+    source = f"rigpose, trained on {dataset.kind} of {dataset.root.name} for {steps} steps"
+    return {"domain": "real", "licence": "as its training data allows", "source": source}
 
 
 def build(checkpoint: Checkpoint) -> nn.Module:

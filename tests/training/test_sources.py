@@ -15,6 +15,7 @@ from tests.training.datasets import made
 from training import feed
 from training.checkpoint import read_checkpoint
 from training.datasets.precalculated import write_precalculated
+from training.export import document
 from training.loop import CHECKPOINT
 from training.losses import Batch
 from training.processes import Group
@@ -161,3 +162,10 @@ def test_pictures_are_looked_for_before_the_first_step(tmp_path: Path) -> None:
     data.file("S9", "Walking-1", made.NAMES[2], 64).unlink()
     with pytest.raises(ConfigError, match=r"img_000065.jpg: no such picture, one of 1 missing ones"):
         source_of(sets.config(section))
+
+
+def test_an_exported_network_says_what_it_was_trained_on(human: dict[str, Any], tmp_path: Path) -> None:
+    said = document(sets.trainer(tmp_path, sets.config(human)).checkpoint())
+    assert said["domain"] == "real" and said["source"].startswith("rigpose, trained on human36m of processed")
+    drawn = document(tiny.trainer(tmp_path).checkpoint())
+    assert drawn["domain"] == "synthetic" and "the virtual rig" in drawn["source"]
