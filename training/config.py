@@ -94,7 +94,7 @@ class DataSection(Config):
         shows: Steps in which a world is shown, at other moments and by other cameras, before another comes.
         epoch_size: Samples in an epoch: only a word for the seed and the log, for no sample comes twice.
         crop: How crops lie.
-        augment: What is done to them.
+        augment: What is done to them in training; ``None``: nothing, and crops stay upright.
     """
 
     scenario: FilePath | None = None
@@ -107,7 +107,7 @@ class DataSection(Config):
     shows: int = Field(8, ge=1)
     epoch_size: int = Field(10_000, ge=1)
     crop: CropSection = CropSection()
-    augment: AugmentSection = AugmentSection()
+    augment: AugmentSection | None = AugmentSection()
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:

@@ -179,6 +179,7 @@ class Trainer:
         def progress(step: int) -> float:
             return schedule.progress_at(step, config.steps, time.monotonic() - begun, budget_s)
 
+        _ = self.objective  # what learns nothing is refused before samples are made
         stream = feed.batches(
             self.source,
             self.device,

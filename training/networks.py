@@ -21,12 +21,15 @@ from training.config import CriterionSection, LossSection, TrainingConfig
 from training.losses import Batch, Mean, Objective, alone
 from training.model_sections import (
     AnyModelSection,
+    ModelSection,
     PublishedAlgebraicSection,
     PublishedRansacSection,
     PublishedVolumetricSection,
 )
 from training.predict import Look, Prediction, projected
+from training.pretrained import with_backbone
 from training.published import PublishedObjective, predict_published
+from training.warm_start import Beginning
 
 
 def build(section: AnyModelSection, skeleton: Skeleton) -> nn.Module:
@@ -41,6 +44,23 @@ def build(section: AnyModelSection, skeleton: Skeleton) -> nn.Module:
     if section.volume is None:
         return Algebraic(joints, **arguments)
     return Volumetric(joints, root=skeleton.root, **arguments)
+
+
+def learns(section: AnyModelSection) -> bool:
+    """Whether there is anything in a network that could be trained."""
+    return not isinstance(section, PublishedRansacSection)
+
+
+def begun(model: nn.Module, section: AnyModelSection) -> Beginning | None:
+    """What its config has a network begin with; ``None`` = random weights.
+
+    Raises:
+        ConfigError: The file cannot be read, or is of another backbone.
+    """
+    if isinstance(section, ModelSection) or section.backbone_weights is None:
+        return None
+    file = section.backbone_weights
+    return Beginning(with_backbone(file, model), f"the backbone of {file.name}")
 
 
 def placed(model: nn.Module, device: torch.device) -> nn.Module:

@@ -17,7 +17,7 @@ _BY_JOINT = ("backbone.final_layer", "backbone.alg_confidences.head.4", "volume_
 log = logging.getLogger(__name__)
 
 
-def published_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
+def published_weights(path: Path, model: nn.Module, *, strict: bool = False) -> dict[str, torch.Tensor]:
     """The state dict for a published network, from a file of the same network: all its tensors, and no others.
 
     The network may have other joints than the file. Of layers that answer joint by joint the first are then taken where
@@ -26,6 +26,7 @@ def published_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     Args:
         path: A published file, or a checkpoint of a run of such a network.
         model: What begins; its weights are overwritten.
+        strict: Refuse a file of other joints.
 
     Raises:
         ConfigError: The file cannot be read, is of another network, or the model is none that was published.
@@ -34,7 +35,7 @@ def published_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
         what = "holds the weights of a published network, and the config's is none of these"
         raise ConfigError(path, what, "set model.kind: published, or give an .onnx that training.export wrote")
     state, own = read_weights(path), model.state_dict()
-    for layer in _BY_JOINT:
+    for layer in () if strict else _BY_JOINT:
         key = f"{layer}.weight"
         if key not in state or key not in own or state[key].shape[1:] != own[key].shape[1:]:
             continue

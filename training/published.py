@@ -124,8 +124,8 @@ class PublishedObjective(nn.Module):
 def predict_published(model: Published, batch: Batch) -> Prediction:
     """The network's answer in float32, in evaluation mode.
 
-    A volumetric network says nothing of points in pictures: their errors, and what all views alike would make of
-    them, are NaN.
+    A volumetric network has no answer where the batch has no base. It says nothing of points in pictures: their
+    errors, and what all views alike would make of them, are NaN.
     """
     was = model.training
     model.eval()

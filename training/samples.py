@@ -164,18 +164,19 @@ def draw(
 ) -> Sample:
     """One moment of a world as some of its cameras see it."""
     truth = world.truth(t_s)
+    changed = config.augment if augment else None
     crops, matrices, points, hidden = [], [], [], []
     for view in views:
         seen = truth.points2d[view]
         matrix = crop_matrix(seen, world.rig.cameras[view].size, size, config.crop, rng)
-        if augment:
+        if changed is not None:
             matrix = turned(matrix, size, config.crop, rng)
         picture = render(world, int(view), t_s, matrix, size)
         crop_px = to_crop(seen, matrix)
         covered = np.array(truth.occluded[view], dtype=bool)
-        if augment:
-            covered |= patch(picture, crop_px, config.augment, rng)
-            picture = relit(picture, config.augment, rng)
+        if changed is not None:
+            covered |= patch(picture, crop_px, changed, rng)
+            picture = relit(picture, changed, rng)
         crops.append(picture)
         matrices.append(matrix)
         points.append(crop_px)

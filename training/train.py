@@ -23,17 +23,21 @@ from rigpose.config import load
 from rigpose.errors import ConfigError
 from rigpose.program import run as run_program
 from rigpose.skeleton import Skeleton
-from training import judging
+from training import judging, networks
 from training.checkpoint import Checkpoint, read_checkpoint
 from training.config import TrainingConfig
-from training.loop import CHECKPOINT, RANDOM, Trainer, machine
+from training.loop import CHECKPOINT, Trainer, machine
 from training.memory import keep_freed_memory
 from training.metrics import table
+from training.pretrained import published_weights
 from training.processes import ALONE, Group, joined
 from training.report import Report, Silence
 from training.sources import SPLITS, source_of
 from training.warm_start import Beginning, beginning, weights_of
 
+_PUBLISHED = (".pth", ".tar")
+"""Files of weights that others published."""
+_NOT_THE_NETWORK = {"name": "", "backbone_weights": None}
 log = logging.getLogger(__name__)
 
 
@@ -47,8 +51,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="what to train")
     parser.add_argument("--logdir", type=Path, required=True, metavar="DIR", help="the run's folder is made in it")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="what ${data} in the config stands for")
     parser.add_argument(
-        "--init", type=Path, metavar="FILE", help="begin with the weights of an exported .onnx or another run's .pt"
+        "--init",
+        type=Path,
+        metavar="FILE",
+        help="begin with the weights of an exported .onnx, another run's .pt or a published .pth",
     )
     parser.add_argument("--eval", action="store_true", help="judge the run's averaged weights, or those of --init")
     parser.add_argument(
@@ -105,7 +113,8 @@ def prepare(options: argparse.Namespace, group: Group = ALONE) -> Trainer:
     Raises:
         ConfigError: The config is wrong, or the checkpoint is of a run with another one.
     """
-    config = load(options.config, TrainingConfig, assignments=options.set)
+    variables = {} if options.data is None else {"data": str(options.data.resolve())}
+    config = load(options.config, TrainingConfig, variables=variables, assignments=options.set)
     folder = options.logdir / config.model.name
     folder.mkdir(parents=True, exist_ok=True)
     device = device_of(options.device, group)
@@ -126,14 +135,23 @@ def prepare(options: argparse.Namespace, group: Group = ALONE) -> Trainer:
     elif options.init is not None:
         began = _beginning(options.init, trainer, judged=options.eval)
         trainer.start_from(began.weights, began.origin)
-    elif options.eval and trainer.origin == RANDOM:
-        raise ConfigError(file, "no such file: there is nothing to judge", "train first, or give weights with --init")
+    else:
+        # What is learned is not judged before it is; a baseline is.
+        judged_as_it_begins = options.eval and not networks.learns(config.model)
+        begun = networks.begun(trainer.model, config.model) if judged_as_it_begins or not options.eval else None
+        if begun is not None:
+            trainer.start_from(begun.weights, begun.origin)
+        elif options.eval:
+            remedy = "train first, or give weights with --init"
+            raise ConfigError(file, "no such file: there is nothing to judge", remedy)
     return trainer
 
 
 def _beginning(file: Path, trainer: Trainer, judged: bool) -> Beginning:
     """What a file gives to begin with; what is judged has all of its weights from it."""
     said = f"the weights of {file.name}"
+    if file.suffix in _PUBLISHED:
+        return Beginning(published_weights(file, trainer.model, strict=judged), said)
     if file.suffix != ".pt":
         if judged:
             return Beginning(weights_of(file, trainer.model), said)
@@ -157,8 +175,8 @@ def _check_same(
     """
     now, then = (c.model_dump(mode="json", exclude={"validation"}) for c in (config, checkpoint.config))
     for document in (now, then):
-        # Its name is no part of what a network is.
-        document["model"] = {**document["model"], "name": ""} if what is not None else document["model"]
+        # Its name and what it began with are no part of what a network is.
+        document["model"] = document["model"] | (_NOT_THE_NETWORK if what is not None else {})
     for key in now if what is None else what:
         if now[key] != then[key]:
             raise ConfigError(

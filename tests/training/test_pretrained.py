@@ -66,6 +66,12 @@ class TestPublished:
             "volume_net.output_layer: begins anew, it had 3",
         ]
 
+    def test_what_is_to_be_judged_has_the_joints_of_its_file(self, tmp_path: Path) -> None:
+        file = saved(tmp_path / "w.pth", algebraic(7).state_dict())
+        with pytest.raises(ConfigError, match=r"w.pth: is not of this network: they have .* of shape \[7,"):
+            published_weights(file, algebraic(4), strict=True)
+        assert published_weights(file, algebraic(7), strict=True)
+
     def test_another_network_is_refused_by_the_file_s_name(self, tmp_path: Path) -> None:
         file = saved(tmp_path / "w.pth", algebraic().state_dict())
         for model in (volumetric(), algebraic(confidences=False)):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,40 +12,24 @@ import torch
 
 from calib.rig import RigArrays
 from capture.virtual.skeletons import HUMAN36M17
-from engine.models.published import PublishedAlgebraic, PublishedVolumetric
 from rigpose.errors import ConfigError
 from tests.training import tiny
+from tests.training.papers import ALGEBRAIC, MAE, PLAIN, RANSAC, SMOOTH, VOLUMETRIC, config
 from training import networks
 from training.chances import Chances, chances
-from training.checkpoint import read_checkpoint
 from training.config import CriterionSection, TrainingConfig
-from training.loop import CHECKPOINT
 from training.losses import NO_CHANCES, Batch
 from training.published import PublishedObjective
-from training.report import Silence
-
-ALGEBRAIC = {"kind": "published", "name": "alg", "network": "algebraic", "layers": 18}
-RANSAC = {"kind": "published", "name": "ransac", "network": "ransac", "layers": 18}
-V2V = {"widths": [4, 8], "squeeze": 0, "first": 4}
-VOLUMETRIC = {"kind": "published", "name": "vol", "network": "volumetric", "layers": 18, "size": 8, "v2v": V2V}
-SMOOTH = {"kind": "published", "criterion": "MSESmooth"}
-MAE = {"kind": "published", "criterion": "MAE", "volumetric_ce_weight": 0.01}
-PUBLISHED_RATES = {"rate": 1e-4, "weight_decay": 0, "warmup": 0, "decay_from": 1, "clip": None, "ema": 0}
-PLAIN = {"confidences": False}
-
-
-def config(model: Mapping[str, Any], loss: Mapping[str, Any] = SMOOTH, **changes: Any) -> TrainingConfig:
-    return tiny.config(model=dict(model), loss=dict(loss), **changes)
 
 
 @cache
-def made(size: int) -> Batch:
+def drawn(size: int) -> Batch:
     return tiny.batch(size=size)
 
 
 def batch(size: int = 64) -> Batch:
     """Two frame sets of three views, their tensors not shared with other tests."""
-    there = made(size)
+    there = drawn(size)
     return there._replace(
         **{key: getattr(there, key).clone() for key in there._fields if key not in ("rigs", "keys")},
         rigs=RigArrays(*(part.clone() for part in there.rigs)),
@@ -158,7 +140,7 @@ class TestRansac:
         assert np.array_equal(predicted.confidence, agrees.numpy())
         assert np.isfinite(predicted.error_share).mean() > 0.5
 
-    def test_has_nothing_to_learn(self, tmp_path: Path) -> None:
+    def test_has_nothing_to_learn(self) -> None:
         with pytest.raises(ConfigError, match="learns nothing") as caught:
             networks.objective(network(RANSAC), config(RANSAC))
         assert "\n" not in str(caught.value)
@@ -234,10 +216,18 @@ class TestVolumetric:
         assert np.allclose(predicted.position_mm, located[0].numpy(), atol=0.05)
         assert np.isnan(predicted.error_share).all() and np.isnan(predicted.plain_mm).all()
 
+    def test_nobody_tells_it_the_truth(self) -> None:
+        model, there = network(VOLUMETRIC), batch()
+        elsewhere = torch.stack([root_of(there)[0] + 50, torch.full((3,), torch.nan)])
+        predicted = networks.predict(model, there._replace(base_mm=elsewhere))
+        located = answer_of(model.eval(), there, base_mm=elsewhere)
+        assert np.allclose(predicted.position_mm[0], located[0][0].numpy(), atol=0.05)
+        assert np.isnan(predicted.position_mm[1]).all() and np.isfinite(predicted.position_mm[0]).all()
+
     def test_the_cuboid_is_turned_at_random_in_training_and_moved_only_where_that_is_asked_for(self) -> None:
-        drawn = chances(config(VOLUMETRIC, MAE), 3, (4, 3))
-        assert drawn.view_weight is None and drawn.theta is not None and len(set(drawn.theta.tolist())) == 4
-        assert drawn.off_mm is not None and not drawn.off_mm.any()
+        turned = chances(config(VOLUMETRIC, MAE), 3, (4, 3))
+        assert turned.view_weight is None and turned.theta is not None and len(set(turned.theta.tolist())) == 4
+        assert turned.off_mm is not None and not turned.off_mm.any()
         moved = chances(config(VOLUMETRIC | {"off_mm": 100}, MAE), 3, (4, 3)).off_mm
         assert moved is not None and 20 < moved.abs().max() <= 100
         assert chances(config(ALGEBRAIC), 3, (4, 3)) == NO_CHANCES
@@ -273,78 +263,3 @@ class TestConfigs:
         for model, loss in ((ALGEBRAIC, SMOOTH), (VOLUMETRIC, MAE), (RANSAC, {})):
             whole = config(model, loss)
             assert TrainingConfig.model_validate(whole.model_dump(mode="json")) == whole
-
-    def test_the_published_network_is_what_stands_without_numbers(self) -> None:
-        section = config({"kind": "published", "name": "vol", "network": "volumetric"}, MAE).model
-        with torch.device("meta"):
-            model = networks.build(section, HUMAN36M17)
-        assert isinstance(model, PublishedVolumetric)
-        assert sum(p.numel() for p in model.parameters()) == 80_588_050
-        section = config({"kind": "published", "name": "alg", "network": "algebraic"}).model
-        with torch.device("meta"):
-            algebraic = networks.build(section, HUMAN36M17)
-        assert isinstance(algebraic, PublishedAlgebraic)
-        assert sum(p.numel() for p in algebraic.parameters()) == 79_521_890
-
-
-class TestRuns:
-    RATES = PUBLISHED_RATES | {"rates": {"process_features": 1e-3, "volume_net": 2e-3}}
-
-    def trainer(self, folder: Path, **changes: Any) -> Any:
-        return tiny.trainer(folder, model=VOLUMETRIC, loss=MAE, **({"optimiser": self.RATES, "steps": 3} | changes))
-
-    def test_parts_learn_at_their_own_rates_and_the_heatmaps_not_at_all(self, tmp_path: Path) -> None:
-        trainer = self.trainer(tmp_path)
-        before = copy.deepcopy(trainer.model.state_dict())
-        trainer.run(Silence(), until_step=1)
-        moved = {
-            name: (parameter - before[name]).abs().max().item() for name, parameter in trainer.model.named_parameters()
-        }
-        # The first step of Adam is as long as the rate.
-        for part, rate in (("backbone.conv1", 1e-4), ("process_features", 1e-3), ("volume_net.output_layer", 2e-3)):
-            steps = [value for name, value in moved.items() if name.startswith(part)]
-            assert max(steps) == pytest.approx(rate, rel=0.02), part
-        assert moved["backbone.final_layer.weight"] == 0
-        # Without a running average the last weights are what is kept.
-        for name, value in trainer.average.model.named_parameters():
-            assert torch.equal(value, trainer.model.get_parameter(name)), name
-
-    def test_a_part_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"optimiser.rates.*no part volume.*its parts are backbone"):
-            self.trainer(tmp_path, optimiser=PUBLISHED_RATES | {"rates": {"volume": 1e-3}})
-
-    @pytest.mark.slow
-    def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(self, tmp_path: Path) -> None:
-        whole, first = self.trainer(tmp_path / "whole"), self.trainer(tmp_path / "broken")
-        whole.run(Silence())
-        first.run(Silence(), until_step=2)
-        second = self.trainer(tmp_path / "broken")
-        second.resume(read_checkpoint(tmp_path / "broken" / CHECKPOINT))
-        second.run(Silence())
-        assert (whole.step, second.step, second.skipped) == (3, 3, 0)
-        for name, value in whole.model.state_dict().items():
-            assert torch.equal(value, second.model.state_dict()[name]), name
-
-    def test_in_lower_precision_the_geometry_stays_whole(self, tmp_path: Path) -> None:
-        trainer = tiny.trainer(
-            tmp_path, model=ALGEBRAIC | PLAIN, loss=SMOOTH, precision_cpu="bf16", optimiser=PUBLISHED_RATES, steps=1
-        )
-        model, there = trainer.model, batch()
-        exact = trainer.objective(there, 1.0, NO_CHANCES, None)
-        lower = trainer.objective(there, 1.0, NO_CHANCES, torch.bfloat16)
-        assert lower.total.dtype == torch.float32
-        assert lower.total.item() != exact.total.item()
-        assert lower.error_share.item() == pytest.approx(exact.error_share.item(), abs=0.05)
-        trainer.run(Silence())
-        assert (trainer.step, trainer.skipped) == (1, 0)
-        assert all(torch.isfinite(p).all() for p in model.parameters())
-
-    def test_gradients_are_clipped_only_where_that_is_asked_for(self, tmp_path: Path) -> None:
-        norms = {}
-        for clip in (None, 1e-3):
-            trainer = tiny.trainer(
-                tmp_path, model=ALGEBRAIC | PLAIN, loss=SMOOTH, optimiser=PUBLISHED_RATES | {"clip": clip}
-            )
-            trainer._step(batch(), 0.5)
-            norms[clip] = float(torch.stack([p.grad.norm() for p in trainer.model.parameters()]).norm())
-        assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3) and norms[None] > 0.01

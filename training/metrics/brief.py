@@ -52,6 +52,6 @@ def summary(predictions: Sequence[Prediction], skeleton: Skeleton) -> dict[str, 
         "p95_mm": absolute["p95"],
         "relative_mm": relative["mean"],
         "plain_mm": distribution(errors_mm(plain, truth))["mean"],
-        "error_share": float(np.nanmean(share)),
-        "median_share": float(np.nanmedian(share)),
+        "error_share": distribution(share)["mean"],
+        "median_share": distribution(share)["median"],
     }
