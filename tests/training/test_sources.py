@@ -18,7 +18,7 @@ from training.datasets.precalculated import write_precalculated
 from training.export import document
 from training.loop import CHECKPOINT
 from training.losses import Batch
-from training.processes import Group
+from training.processes import ALONE, Group
 from training.report import Report
 from training.sources import ShotsSource, source_of
 
@@ -66,7 +66,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_weights(human: dict[str, 
     assert all(torch.equal(value, second.model.state_dict()[name]) for name, value in whole.model.state_dict().items())
 
 
-def taught(config: Any, group: Group = Group(), steps: int = 4, batch_size: int = 4) -> list[Batch]:  # noqa: B008
+def taught(config: Any, group: Group = ALONE, steps: int = 4, batch_size: int = 4) -> list[Batch]:
     stream = feed.batches(source_of(config), tiny.CPU, 1, batch_size, 0, lambda _: 64, group)
     return [next(stream) for _ in range(steps)]
 
