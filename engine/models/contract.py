@@ -83,15 +83,14 @@ class VolumetricContract(nn.Module):
     ) -> VolumetricAnswer:
         """The graph of the contract, as `engine.models.volumetric.Volumetric`'s."""
         model, rig, views = self.model, RigArrays(K, dist, fisheye, Rt, world), crops.shape[:2]
-        # The backbone is called here and in the model; of the graph's equal nodes one is left.
-        heatmaps = model.maps(crops.flatten(0, 1)).heatmaps
-        in_crop = model.points(heatmaps)
-        seen = Seen(heatmaps, in_crop, torch.ones_like(in_crop[..., 0]))
+        maps = model.maps(crops.flatten(0, 1))
+        in_crop = model.points(maps.heatmaps)
+        seen = Seen(maps.heatmaps, in_crop, torch.ones_like(in_crop[..., 0]))
         points, confidence = observed(seen, views, crop_to_image, view_weight)
         root = torch.tensor(model.root, device=points.device)
         algebraic = triangulate(points.index_select(2, root), confidence.index_select(2, root), rig)
         base = torch.where((base_weight > 0)[:, None], base_mm, algebraic.mean(dim=1))
-        located = model(crops, crop_to_image, view_weight, *rig, base)
+        located = model.locate(maps, crop_to_image, view_weight, rig, base)
         position = located.points3d
         spread = spread_3d((located.heat + _LEAST_HEAT).log(), located.grid_mm)
         spread = torch.where(position[..., :1].isnan(), torch.nan, spread)

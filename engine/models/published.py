@@ -358,11 +358,24 @@ class PublishedVolumetric(_Published):
         Raises:
             ConfigError: A camera has a lens that parity does not know.
         """
-        rig, views = RigArrays(K, dist, fisheye, Rt, world), crops.shape[:2]
-        present = view_weight > 0
-        known = base_mm.isfinite().all(dim=-1) & present.any(dim=-1)
-        base = torch.where(base_mm.isfinite().all(dim=-1, keepdim=True), base_mm, world[..., :3])
+        rig = RigArrays(K, dist, fisheye, Rt, world)
         maps = self.maps(crops.flatten(0, 1), autocast)
+        return self.locate(maps, crop_to_image, view_weight, rig, base_mm, theta, autocast)
+
+    def locate(
+        self,
+        maps: Maps,
+        crop_to_image: Float[Tensor, "B V 2 3"],
+        view_weight: Float[Tensor, "B V"],
+        rig: RigArrays,
+        base_mm: Float[Tensor, "B 3"],
+        theta: Float[Tensor, " B"] | None = None,
+        autocast: torch.dtype | None = None,
+    ) -> Located:
+        """From what the backbone says of all pictures, the views of a frame set in a row; see `forward`."""
+        present, views = view_weight > 0, view_weight.shape
+        known = base_mm.isfinite().all(dim=-1) & present.any(dim=-1)
+        base = torch.where(base_mm.isfinite().all(dim=-1, keepdim=True), base_mm, rig.world[..., :3])
         features = self.process_features(maps.features).unflatten(0, views)
         confidence = maps.vol_confidence
         if confidence is not None:
