@@ -6,6 +6,7 @@ import logging
 import math
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -315,7 +316,9 @@ class _Meter:
 
     def mean(self) -> dict[str, float]:
         now = time.monotonic()
-        means = {key: float(np.nanmean([v[key] for v in self._values])) for key in self._values[0]}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of what is not known in any step the mean is not either
+            means = {key: float(np.nanmean([v[key] for v in self._values])) for key in self._values[0]}
         means["steps_per_s"] = len(self._values) / max(1e-9, now - self._since)
         self._values, self._since = [], now
         return means

@@ -158,11 +158,12 @@ class TestRun:
         with pytest.raises(ConfigError, match="of a run with other settings"):
             own_run.trainer_of(other, folder, CPU, None)
 
+    @pytest.mark.filterwarnings("error::RuntimeWarning")
     def test_learns_in_2d_alone(self, flat: Path) -> None:
-        plan = own.plan(flat / own.GATHERED, "mouse", assignments=TINY)
+        plan = own.plan(flat / own.GATHERED, "mouse", assignments=[*TINY, "steps=10"])
         trainer = own_run.trainer_of(plan, flat, CPU, None)
         checkpoint = own_run.train(trainer, 5.0, lambda done, what: None, lambda: False)
-        assert (trainer.step, trainer.skipped) == (4, 0)
+        assert (trainer.step, trainer.skipped) == (10, 0)
         held = own_run.judged(checkpoint, trainer.held_out(), CPU)
         assert len(held.px) and not len(held.mm)
 
