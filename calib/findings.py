@@ -38,6 +38,10 @@ _SEEN_PX = 0.1
 _NO_RIG = 0.005
 """Of the picture's longer side, 6 px of 1280: views that fit no better are of no one rig."""
 _FEW_PLACES = 6
+_ASIDE = 2
+_ASIDE_SHARE = 0.1
+"""Views of a camera that are whole in themselves and yet fit no rig that the others do: from so many on, and more than
+this share of what it saw together with others. Gross errors of single points never make one."""
 
 
 def before_solving(views: BoardViews) -> Iterator[Finding]:
@@ -121,6 +125,7 @@ def of_rig(solved: Solved) -> Iterator[Finding]:
     # Of what single views say by themselves no camera's place is to blame.
     yield from of_lenses(solved)
     yield from _suspicions(solved)
+    yield from _contradictions(solved)
     yield from _residuals(solved)
     yield from _sureness(solved)
     yield from _links(solved)
@@ -216,6 +221,28 @@ def of_lenses(solved: Solved) -> Iterator[Finding]:
             f"+- {sure[2:].max():.0f} px"
         )
         yield Finding("suspect", name, what, "is it for this camera, zoom and picture size? solve it again")
+
+
+def _contradictions(solved: Solved) -> Iterator[Finding]:
+    """Views that were left out whole: too few for `calib.suspicions` to say what happened, too many for chance."""
+    if solved.suspicions.has_moved:
+        return
+    solution, kept = solved.solution, solved.poses.kept
+    shared = (kept.sum(axis=-1) >= 4) & np.isfinite(solution.poses).all(axis=-1)
+    shared &= shared.sum(axis=0) >= 2
+    aside = shared & ((solution.used & kept).sum(axis=-1) < 0.5 * kept.sum(axis=-1))
+    for name, mine, out in zip(solved.views.names, shared, aside, strict=True):
+        n, n_all = int(out.sum()), int(mine.sum())
+        if n < _ASIDE or n <= _ASIDE_SHARE * n_all:
+            continue
+        frames = solved.views.frames[out]
+        told = ", ".join(str(frame) for frame in frames[:4]) + (f" and {n - 4} more" if n > 4 else "")
+        what = f"{n} of its {n_all} views contradict the other cameras and were left out (frames {told})"
+        fitting = solved.views.frames[mine & ~out]
+        if len(fitting) and (frames.min() > fitting.max() or frames.max() < fitting.min()):
+            step = frames.min() if frames.min() > fitting.max() else fitting.min()
+            what += f", as if it had moved at frame {step}"
+        yield Finding("suspect", (name,), what, "look at these pictures: was it touched, is the board misread in them?")
 
 
 def _residuals(solved: Solved) -> Iterator[Finding]:
