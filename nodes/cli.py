@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from nodes import label_commands
 from nodes.calibrate import app as calibrate
 from rigpose import __version__
 from rigpose.errors import ConfigError
@@ -45,22 +46,6 @@ class Viewer(StrEnum):
     web = "web"
 
 
-class Predictions(StrEnum):
-    """Whether points of a network count as labels."""
-
-    alone = "alone"
-    always = "always"
-    never = "never"
-
-
-class Device(StrEnum):
-    """Where a network is trained."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
 class NetworkKind(StrEnum):
     """What published weights are of."""
 
@@ -77,13 +62,6 @@ class Together(StrEnum):
     softmax = "softmax"
     conf = "conf"
     conf_norm = "conf_norm"
-
-
-class PixelOrigin(StrEnum):
-    """Where a format counts pixels from."""
-
-    centre = "centre"
-    corner = "corner"
 
 
 RunDir = Annotated[
@@ -291,138 +269,8 @@ def demo(
     _end(body)
 
 
-@app.command("labels", epilog="Example: rigpose labels labeled-data/ --cameras top,side --png sheet.png")
-def labels_command(
-    path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A file of labels, or the folder or project that holds them.")
-    ],
-    pictures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the videos or pictures are, if not where the labels say.")
-    ] = None,
-    cameras: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="Names in those of the files, by commas, or a pattern: 'run*_{camera}'."),
-    ] = None,
-    skeleton: Annotated[
-        str | None, typer.Option(metavar="NAME", help="OpenPose's: body25, body25b, coco18 or mpi15.")
-    ] = None,
-    category: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which one, of a COCO file with several; of DeepLabCut: single.")
-    ] = None,
-    predictions: Annotated[
-        Predictions, typer.Option(help="Whether points that a network set count; alone: where there are no others.")
-    ] = Predictions.alone,
-    origin: Annotated[
-        PixelOrigin, typer.Option(help="What (0, 0) is of the first pixel, in COCO's and OpenPose's files.")
-    ] = PixelOrigin.centre,
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw some pictures with their points.")] = None,
-    write: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all labels as one file of ours.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show what labelled keypoints hold.
-
-    Reads DeepLabCut, SLEAP, COCO and OpenPose: counts of each joint, boxes, cameras, pictures that are missing.
-    """
-
-    def body() -> int:
-        from nodes.labels import labels as show
-
-        return show(
-            path,
-            pictures=pictures,
-            cameras=cameras,
-            skeleton=skeleton,
-            category=category,
-            predictions=predictions.value,
-            origin=origin.value,
-            png=png,
-            write=write,
-            as_json=json,
-        )
-
-    _end(body)
-
-
-@app.command(epilog="Example: rigpose train --labels my-project --rig rig.toml --cameras top,side -o mouse")
-def train(
-    labels: Annotated[
-        Path, typer.Option(metavar="PATH", help="A file of labels, or the folder or project that holds them.")
-    ],
-    rig: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The cameras' calibration; without it only 2D is learned.")
-    ] = None,
-    units: Annotated[str | None, typer.Option(metavar="mm|cm|m", help="Of a rig file that does not say them.")] = None,
-    cameras: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="Names in those of the files, or a pattern; default: the rig's."),
-    ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the videos or pictures are, if not where the labels say.")
-    ] = None,
-    category: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which one, of a COCO file with several; of DeepLabCut: single.")
-    ] = None,
-    predictions: Annotated[
-        Predictions, typer.Option(help="Whether points that a network set count; alone: where there are no others.")
-    ] = Predictions.alone,
-    origin: Annotated[
-        PixelOrigin, typer.Option(help="What (0, 0) is of the first pixel, in COCO's and OpenPose's files.")
-    ] = PixelOrigin.centre,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What to call the network; default: as the labels' skeleton.")
-    ] = None,
-    minutes: Annotated[float, typer.Option(metavar="N", min=0.05, help="How long it trains at most.")] = 15.0,
-    init: Annotated[
-        str, typer.Option(metavar="MODEL", help="A network to begin with, or none for random weights.")
-    ] = "mannequin17",
-    mirror: Annotated[
-        bool | None,
-        typer.Option("--mirror/--no-mirror", help="Mirror pictures; default: where joints are left and right."),
-    ] = None,
-    licence: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Of the weights, for the model's document.")
-    ] = None,
-    device: Annotated[Device, typer.Option(help="Where it computes.")] = Device.auto,
-    threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="Threads that compute.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="PATH", help="A folder, or an .onnx; default: the name.")
-    ] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the training's config.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-) -> None:
-    """Train a network for an animal of your own.
-
-    About a hundred labelled pictures of DeepLabCut, SLEAP or COCO become an .onnx that launch runs.
-    """
-
-    def body() -> int:
-        from nodes.train import LICENCE
-        from nodes.train import train as learn
-
-        return learn(
-            labels,
-            rig=rig,
-            units=units,
-            cameras=cameras,
-            pictures=pictures,
-            category=category,
-            predictions=predictions.value,
-            origin=origin.value,
-            model=model,
-            minutes=minutes,
-            init=init,
-            mirror=mirror,
-            licence=licence or LICENCE,
-            device=device.value,
-            threads=threads,
-            output=output,
-            assignments=assignments or [],
-            quiet=quiet,
-        )
-
-    _end(body)
+for _command, _example in label_commands.COMMANDS:
+    app.command(epilog=f"Example: rigpose {_example}")(_command)
 
 
 @models_app.command("list", epilog="Example: rigpose models list")
