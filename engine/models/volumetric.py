@@ -110,14 +110,6 @@ class Volumetric(Algebraic):
             self.log_gain = nn.Parameter(torch.full((joints, 1, 1, 1), math.log(GAIN)))
             nn.init.zeros_(self.volume.output_layer.weight)  # type: ignore[arg-type]
 
-    def to(self, *args: Any, memory_format: torch.memory_format | None = None, **kwargs: Any) -> Volumetric:
-        """As `nn.Module.to`; a memory format is one of pictures, volumes keep theirs."""
-        super().to(*args, **kwargs)
-        if memory_format is not None:
-            self.network.to(memory_format=memory_format)  # type: ignore[call-overload]
-            self.lift.to(memory_format=memory_format)  # type: ignore[call-overload]
-        return self
-
     def see(self, pictures: UInt8[Tensor, "N H W 3"], autocast: torch.dtype | None = None) -> Seen:
         """What each picture shows; its features are the maps for the volume.
 

@@ -41,3 +41,16 @@ def test_sections_say_what_the_loop_must_know() -> None:
     cube = tiny.config(model=plain.model_dump() | {"volume": VOLUME | {"off_mm": 40}}).model
     assert (plain.volumetric, plain.off_mm) == (False, 0)
     assert (cube.volumetric, cube.off_mm) == (True, 40)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_weights_for_pictures_are_laid_out_for_them_and_nothing_else_changes(name: str) -> None:
+    config = tiny.config(model=tiny.config().model.model_dump() | KINDS[name][1])
+    model, batch = networks.build(config.model, HUMAN36M17), tiny.batch()
+    before = networks.predict(model, batch).position_mm
+    placed = networks.placed(model, tiny.CPU)
+    assert placed is model
+    for weight in model.parameters():
+        kept = torch.channels_last if weight.ndim == 4 and weight.shape[2:] != (1, 1) else torch.contiguous_format
+        assert weight.is_contiguous(memory_format=kept)
+    assert np.allclose(networks.predict(model, batch).position_mm, before, atol=1e-1)

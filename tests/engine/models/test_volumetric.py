@@ -234,13 +234,6 @@ class TestTraining:
         torch.where(found, position, 0.0).square().sum().mul(1e-6).backward()
         assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
 
-    def test_may_be_laid_out_as_training_wants_it(self) -> None:
-        network, feed = model(), given(inputs(), BASE)
-        before = network(*feed).points3d
-        moved = network.to(device=torch.device("cpu"), memory_format=torch.channels_last)
-        assert moved is network and network.lift.weight.is_contiguous(memory_format=torch.channels_last)
-        assert torch.allclose(network(*feed).points3d, before, atol=1e-2)
-
     def test_begins_with_the_weights_of_an_algebraic_model(self) -> None:
         missing, unexpected = model().load_state_dict(Algebraic(JOINTS, **NETWORK).state_dict(), strict=False)
         assert not unexpected
