@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from rigpose.errors import ConfigError
-from tests.training import sets, tiny
+from tests.training import sets, test_processes, tiny
 from tests.training.papers import ALGEBRAIC, MAE, PLAIN, RANSAC, RATES, SMOOTH, VOLUMETRIC
 from tests.training.papers import human as make_human
 from training.checkpoint import read_checkpoint
@@ -96,3 +97,22 @@ def test_a_network_that_learns_nothing_does_not_begin(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="ransac: is a consensus, which learns nothing") as caught:
         run.run(Silence())
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_make_the_losses_of_one(tmp_path: Path) -> None:
+    """Of bodies some of whose joints are not known: they fall to the processes unevenly."""
+    data = {"dataset": sets.section("panoptic", tmp_path / "data"), "batch_size": 4, "workers": 0}
+    model = ALGEBRAIC | PLAIN | {"name": "tiny"}
+    run = sets.config({}, data=data, model=model, loss=SMOOTH, optimiser=RATES | {"freeze_norm": True}, steps=2)
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(run.model_dump(mode="json")))
+    for processes in (1, 2):
+        test_processes.train(file, tmp_path / str(processes), processes)
+    one, two = (test_processes.lines(tmp_path / str(processes)) for processes in (1, 2))
+    assert len(one) == len(two) == 2
+    for alone, shared in zip(one, two, strict=True):
+        for key in ("total", "gradient"):
+            assert shared[key] == pytest.approx(alone[key], rel=1e-5), (alone["step"], key)
