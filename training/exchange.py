@@ -18,7 +18,7 @@ from torch import nn
 
 from engine.models import graphs
 from engine.models.algebraic import Algebraic
-from engine.models.contract import contract, is_volumetric
+from engine.models.contract import VolumetricContract, contract, is_volumetric
 from engine.models.published import PublishedAlgebraic, PublishedRansac, PublishedVolumetric
 from engine.models.volume import Aggregation
 from engine.models.volumetric import Volumetric
@@ -197,6 +197,8 @@ def difference_mm(model: nn.Module, proto: Any, size: int) -> float:
     names = graphs.inputs_of(model)
     views = next(value.shape[1] for value in session.get_inputs() if value.name == "crops")
     feed = _drawn(size, views if isinstance(views, int) else _VIEWS, _scenario(proto), is_volumetric(model))
+    if isinstance(model, VolumetricContract) and model.model.parity:
+        feed[names.index("dist")][:] = 0  # it refuses a lens that distorts
     largest = 0.0
     for case in ("all", "absent", *(["base"] if is_volumetric(model) else [])):
         seen = dict(zip(names, feed, strict=False))
@@ -238,4 +240,4 @@ def _drawn(size: int, views: int, scenario: str, volumetric: bool) -> list[np.nd
     if volumetric:
         offset = 100 if scenario == "demo.yaml" else 0
         made += [sample.position_mm.mean(axis=0, keepdims=True) + np.float32(offset), np.zeros(1, np.float32)]
-    return [np.ascontiguousarray(array) for array in made]
+    return [np.array(array) for array in made]

@@ -198,7 +198,9 @@ class TestWeights:
         torch.save({"state_dict": state}, tmp_path / "weights.pth")
         target = tmp_path / "human.onnx"
         export_model(str(tmp_path / "weights.pth"), target, rig_file=rig_file, kind=kind, layers=18, size=128)
-        assert "(bar 0.0" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        # Weights that learned nothing see a root anywhere, which a cube follows: its bar is for those that did.
+        assert "PyTorch differ by at most" in said and ("(bar 0.01)" in said or kind == "volumetric"), said
         located = find_model(target)
         assert located.document.skeleton.name == "human36m17" and located.document.domain == "real"
         graph = compose(located, 4)
