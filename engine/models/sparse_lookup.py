@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.sparse import csr_array
 from torch import Tensor
 
 Together = Literal["sum", "max", "softmax"]
@@ -112,6 +111,8 @@ def _values(matrix: Any, table: np.ndarray, views: int) -> Float[Tensor, "V n C"
 
 def _matrix(cells: Float[Tensor, "V n 2"], height: int, width: int) -> Any:
     """(V n, N): from the cells of `_table` to the places between them, bilinearly."""
+    from scipy.sparse import csr_array  # here, for where there is a GPU nothing needs it
+
     views, count = cells.shape[:2]
     across, down = width + _FRAME, height + _FRAME
     x, y = cells[..., 0].clamp(-1, width) + 1, cells[..., 1].clamp(-1, height) + 1
