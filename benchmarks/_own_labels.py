@@ -63,7 +63,7 @@ def write_project(folder: Path, moments: int = MOMENTS, flies: int = FLIES) -> P
                 rows.append([f"labeled-data/{recording}/{picture}", *_cells(points)])
             _write_table(place / f"CollectedData_{SCORER}.csv", joints, rows)
     config = {
-        "Task": "fly",
+        "Task": worlds[0].skeleton.name,
         "scorer": SCORER,
         "multianimalproject": False,
         "video_sets": videos,
