@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -83,6 +84,8 @@ def train(
     begun = time.monotonic()
     for module in ("torch", "onnxscript"):
         _need(module)
+    # Threads that wait give their core to the process that makes samples; torch reads this when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     calibration = None if rig is None else read_rig(rig, units=units)
     found = read_labels(
         labels, pictures=pictures, cameras=_cameras(cameras, calibration), category=category, predictions=predictions,
