@@ -27,7 +27,7 @@ from engine.document import find_model
 from rigpose.errors import RigposeError
 from rigpose.summary import Summary
 
-MINUTES, QUICK_MINUTES = 6.0, 0.15
+MINUTES, QUICK_MINUTES = 12.0, 0.15
 """Of training; reading the labels and writing the model come on top, and all has a quarter of an hour."""
 RECORDINGS, QUICK_RECORDINGS = 24, 3
 LIVE_SETS, QUICK_LIVE_SETS = 150, 30
