@@ -83,7 +83,11 @@ def read(path: Path, asked: Asked) -> Network:
         MissingError: onnx or onnxscript is not installed.
     """
     if not _is_checkpoint(path):
-        return _published(path, asked)
+        model, document = published(path, asked)
+        size = document["input"]["size"][0]
+        proto = graphs.as_onnx(model, size)
+        proto.metadata_props.add(key="rigpose.model", value=json.dumps(document))
+        return Network(contract(model), proto, size)
     for name in ("kind", "layers", "joints", "aggregation"):
         if getattr(asked, name) is not None:
             raise ConfigError(f"--{name}", "is for published weights; a checkpoint says it itself", "leave it out")
@@ -101,7 +105,12 @@ def _is_checkpoint(path: Path) -> bool:
     return isinstance(document, Mapping) and {"schema", "config"} <= set(document)
 
 
-def _published(path: Path, asked: Asked) -> Network:
+def published(path: Path, asked: Asked) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of published weights, and its model document.
+
+    Raises:
+        ConfigError: The file cannot be read, or is of another network than is said of it.
+    """
     state = read_weights(path)
     known = recognise(state)
     if known is not None and known.model == "PoseResNet":
@@ -142,9 +151,7 @@ def _published(path: Path, asked: Asked) -> Network:
         "output": {"kind": "graph", "min_score": 0.0},
         "crop": {"aspect": 1.0, "margin": _MARGIN, "padding": "constant"},
     }
-    proto = graphs.as_onnx(model, size)
-    proto.metadata_props.add(key="rigpose.model", value=json.dumps(document))
-    return Network(contract(model), proto, size)
+    return model, document
 
 
 def _skeleton(joints: int) -> Skeleton:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,6 +17,8 @@ from typer.testing import CliRunner, Result
 from calib.rig import write_rig
 from capture.labels import read_labels, write_labels
 from engine.document import find_model
+from engine.graph import compose
+from engine.runtimes.onnx import OnnxRuntime
 from nodes.cli import app
 from rigpose import extras
 from rigpose.summary import Summary
@@ -102,9 +105,20 @@ def test_labels_become_a_model_and_it_says_what_it_is_worth_and_what_to_do_next(
         "in fewer than a fifth of the pictures: joint_3",
     ):
         assert part in said, said
-    document = find_model(str(tmp_path / "m.onnx")).document
-    assert (document.domain, document.licence) == ("real", "CC0-1.0")
+    located = find_model(str(tmp_path / "m.onnx"))
+    document = located.document
+    assert (document.id, document.domain, document.licence) == ("mouse", "real", "CC0-1.0")
     assert document.source.startswith("rigpose train, 1") and "labels.json" in document.source
+    size, joints = document.input.size[0], len(document.skeleton.joints)
+    out = OnnxRuntime(compose(located, 2), threads=1).run(
+        {
+            "crops": np.full((1, 2, size, size, 3), 60, np.uint8),
+            "crop_to_image": np.tile(np.eye(2, 3, dtype=np.float32), (1, 2, 1, 1)),
+            "view_weight": np.ones((1, 2), np.float32),
+            **the_rig().select(NAMES[:2]).arrays().astype(np.float32)._asdict(),
+        }
+    )
+    assert out["points2d"].shape == (1, 2, joints, 2) and np.isfinite(out["points2d"]).all() and joints == 12
 
 
 @pytest.mark.slow

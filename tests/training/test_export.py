@@ -19,6 +19,7 @@ from engine.models.algebraic import Algebraic
 from engine.models.volumetric import Volumetric
 from engine.runtimes.onnx import OnnxRuntime
 from rigpose.errors import ConfigError
+from tests.engine.models.tensorrt import objections
 from tests.training import tiny
 from training import export
 from training.checkpoint import Checkpoint
@@ -116,13 +117,21 @@ def test_the_file_tells_nothing_of_this_machine(exported: tuple[Checkpoint, Path
     assert b".py" not in data
 
 
+def test_tensorrt_takes_all_its_operators(exported: tuple[Checkpoint, Path]) -> None:
+    assert objections(onnx.load(exported[1])) == []
+
+
 def test_a_network_may_take_pictures_of_another_size_than_it_was_trained_on(
-    exported: tuple[Checkpoint, Path], tmp_path: Path
+    exported: tuple[Checkpoint, Path],
 ) -> None:
     checkpoint = exported[0]
-    file = tmp_path / "large.onnx"
-    file.write_bytes(export.export(export.at_size(checkpoint, 2 * tiny.SIZE)).SerializeToString())
-    assert find_model(str(file)).document.input.size == (2 * tiny.SIZE, 2 * tiny.SIZE)
+    larger = export.at_size(checkpoint, 2 * tiny.SIZE)
+    assert export.document(larger)["input"]["size"] == [2 * tiny.SIZE, 2 * tiny.SIZE]
+    feed = inputs(2)
+    feed["crops"] = feed["crops"].repeat(2, axis=2).repeat(2, axis=3)
+    with torch.no_grad():
+        answer = export.build(larger)(*(torch.from_numpy(feed[name]) for name in graphs.INPUTS))
+    assert torch.isfinite(answer.points3d).all()
     with pytest.raises(ConfigError, match="--size 100"):
         export.at_size(checkpoint, 100)
 

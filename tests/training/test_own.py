@@ -10,8 +10,6 @@ import pytest
 import torch
 
 from engine.document import find_model
-from engine.graph import compose
-from engine.runtimes.onnx import OnnxRuntime
 from nodes.train import BEGINNING
 from rigpose.errors import ConfigError
 from tests.training.datasets.test_labelled import MOMENTS, NAMES, SKELETON, labels_in, the_rig
@@ -125,29 +123,6 @@ class TestRun:
         assert len(held.mm) == held.pictures // 3 * 11
         # Of untrained weights the points lie in the middle: about half of the animal away, not a hundred times.
         assert 0.05 < np.median(held.share) < 2 and 5 < np.median(held.px) < 300
-
-    @pytest.mark.slow
-    @pytest.mark.timeout(400)
-    def test_its_file_is_a_model_of_the_labelled_joints(
-        self, trained: tuple[OwnTrainer, Checkpoint], tmp_path: Path
-    ) -> None:
-        path = tmp_path / "new" / "mouse.onnx"
-        own_run.write(trained[1], path, source="a test", licence="CC0-1.0")
-        located = find_model(str(path))
-        document = located.document
-        assert (document.id, document.domain, document.licence) == ("mouse", "real", "CC0-1.0")
-        assert document.skeleton == SKELETON and document.source == "a test" and document.input.size == (64, 64)
-        runtime = OnnxRuntime(compose(located, 2), threads=1)
-        rig = the_rig().select(NAMES[:2]).arrays().astype(np.float32)
-        out = runtime.run(
-            {
-                "crops": np.full((1, 2, 64, 64, 3), 60, np.uint8),
-                "crop_to_image": np.tile(np.eye(2, 3, dtype=np.float32), (1, 2, 1, 1)),
-                "view_weight": np.ones((1, 2), np.float32),
-                **rig._asdict(),
-            }
-        )
-        assert out["points2d"].shape == (1, 2, 12, 2) and np.isfinite(out["points2d"]).all()
 
     def test_a_second_call_goes_on_and_refuses_other_settings(
         self, folder: Path, trained: tuple[OwnTrainer, Checkpoint]
