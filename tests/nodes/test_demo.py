@@ -30,4 +30,6 @@ def test_it_runs_anywhere_meets_the_truth_and_leaves_what_it_says(tmp_path: Path
     picture = cv2.imread(str(out / "pose.png"))
     assert picture is not None and picture.std() > 10
     (session,) = (out / "recordings").iterdir()
-    assert SessionReader(session).n_sets == summary.sets
+    # The last moment may be one that not all cameras had yet: it is told and recorded, and is no set.
+    recorded = [pose_set.status for pose_set in SessionReader(session).poses()]
+    assert len(recorded) - recorded.count("incomplete") == summary.sets
