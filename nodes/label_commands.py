@@ -35,13 +35,26 @@ class PixelOrigin(StrEnum):
     corner = "corner"
 
 
+# What reading labels takes, wherever they are read.
+PicturesOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where the videos or pictures are, if not where the labels say.")
+]
+CategoryOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which one, of a COCO file with several; of DeepLabCut: single.")
+]
+PredictionsOption = Annotated[
+    Predictions, typer.Option(help="Whether points that a network set count; alone: where there are no others.")
+]
+OriginOption = Annotated[
+    PixelOrigin, typer.Option(help="What (0, 0) is of the first pixel, in COCO's and OpenPose's files.")
+]
+
+
 def labels(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="A file of labels, or the folder or project that holds them.")
     ],
-    pictures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the videos or pictures are, if not where the labels say.")
-    ] = None,
+    pictures: PicturesOption = None,
     cameras: Annotated[
         str | None,
         typer.Option(metavar="NAMES", help="Names in those of the files, by commas, or a pattern: 'run*_{camera}'."),
@@ -49,15 +62,9 @@ def labels(
     skeleton: Annotated[
         str | None, typer.Option(metavar="NAME", help="OpenPose's: body25, body25b, coco18 or mpi15.")
     ] = None,
-    category: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which one, of a COCO file with several; of DeepLabCut: single.")
-    ] = None,
-    predictions: Annotated[
-        Predictions, typer.Option(help="Whether points that a network set count; alone: where there are no others.")
-    ] = Predictions.alone,
-    origin: Annotated[
-        PixelOrigin, typer.Option(help="What (0, 0) is of the first pixel, in COCO's and OpenPose's files.")
-    ] = PixelOrigin.centre,
+    category: CategoryOption = None,
+    predictions: PredictionsOption = Predictions.alone,
+    origin: OriginOption = PixelOrigin.centre,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw some pictures with their points.")] = None,
     write: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all labels as one file of ours.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -98,18 +105,10 @@ def train(
         str | None,
         typer.Option(metavar="NAMES", help="Names in those of the files, or a pattern; default: the rig's."),
     ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the videos or pictures are, if not where the labels say.")
-    ] = None,
-    category: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which one, of a COCO file with several; of DeepLabCut: single.")
-    ] = None,
-    predictions: Annotated[
-        Predictions, typer.Option(help="Whether points that a network set count; alone: where there are no others.")
-    ] = Predictions.alone,
-    origin: Annotated[
-        PixelOrigin, typer.Option(help="What (0, 0) is of the first pixel, in COCO's and OpenPose's files.")
-    ] = PixelOrigin.centre,
+    pictures: PicturesOption = None,
+    category: CategoryOption = None,
+    predictions: PredictionsOption = Predictions.alone,
+    origin: OriginOption = PixelOrigin.centre,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="What to call the network; default: as the labels' skeleton.")
     ] = None,
