@@ -15,6 +15,7 @@ PAIRS = [
     ("mannequin_train", "unseen_heavy"),
     ("mannequin_train", "unseen_occluded"),
     ("mannequin_occluded_train", "unseen_occluded"),
+    ("mannequin_train", "unseen_fallback"),
     ("fly_train", "fly_unseen"),
 ]
 ALL = (
@@ -23,6 +24,7 @@ ALL = (
     "unseen",
     "unseen_heavy",
     "unseen_occluded",
+    "unseen_fallback",
     "fly_train",
     "fly_unseen",
     "demo",
@@ -105,6 +107,19 @@ def test_occluded_hides_nearly_half_of_the_joints_and_from_some_all_but_one_view
     assert 0.4 <= np.mean(hidden) <= 0.55
     seen_twice = np.mean([(~one).sum(axis=0) >= 2 for one in hidden])
     assert 0.65 <= seen_twice <= 0.85
+
+
+def test_the_fallbacks_exam_is_the_occluded_one_with_another_seed(root: Path) -> None:
+    one, other = (scenario(root, name).model_dump() for name in ("unseen_occluded", "unseen_fallback"))
+    assert {key for key in one if one[key] != other[key]} == {"name", "seed"}
+
+
+def test_one_view_alone_sees_a_fifth_of_its_joints_and_none_a_twentieth(root: Path) -> None:
+    exam = scenario(root, "unseen_fallback")
+    # Seeds that nothing is judged on.
+    counts = np.stack([(~World(exam, (990, i)).truth(0.5 * i).occluded).sum(axis=0) for i in range(40)])
+    assert 0.15 <= (counts == 1).mean() <= 0.25
+    assert 0.025 <= (counts == 0).mean() <= 0.08
 
 
 def test_the_occluded_training_differs_in_what_stands_in_front_alone(root: Path) -> None:
