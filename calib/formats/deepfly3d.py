@@ -59,7 +59,7 @@ def read_path(path: Path, how: Reading) -> Found:
         ConfigError: It holds no cameras, a pickle wants more than numbers, or a camera cannot be.
     """
     mm = how.millimetres("mm", str(path))
-    arrays = _of_npz(path) if path.suffix.lower() == ".npz" else _of_pickle(path)
+    arrays = arrays_of(path)
     n = len(arrays["K"])
     cameras = []
     for i in range(n):
@@ -86,6 +86,15 @@ def read_path(path: Path, how: Reading) -> Found:
 def _distance(cameras: tuple[Camera, ...]) -> float:
     """How far the cameras stand from the origin, which is the fly's template."""
     return float(np.median([np.linalg.norm(camera.t) for camera in cameras]))
+
+
+def arrays_of(path: Path) -> dict[str, Any]:
+    """``K, R, t, dist`` of all cameras, and what else the file has: ``points2d, points3d, points3d_wo_procrustes``.
+
+    Raises:
+        ConfigError: It holds no cameras, or a pickle wants more than numbers.
+    """
+    return _of_npz(path) if path.suffix.lower() == ".npz" else _of_pickle(path)
 
 
 def _of_npz(path: Path) -> dict[str, Any]:
@@ -118,7 +127,8 @@ def _of_pickle(path: Path) -> dict[str, Any]:
         if any(key not in nodes[i] for i in nodes) and name != "dist":
             raise ConfigError(path, f"a camera has no {key}", "give df3d_result.pkl after its 3D step, or calib.pkl")
         arrays[name] = [np.zeros(0) if nodes[i].get(key) is None else np.ravel(nodes[i][key]) for i in sorted(nodes)]
-    return arrays | {key: found.get(key) for key in ("points2d", "points3d", "points3d_wo_procrustes")}
+    more = ("points2d", "points3d", "points3d_wo_procrustes", "heatmap_confidence")
+    return arrays | {key: found.get(key) for key in more}
 
 
 def _is_camera(key: Any, node: Any) -> bool:

@@ -33,8 +33,12 @@ class DamagedError(ValueError):
     """What is wrong, for a person."""
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
     """The variables of a .mat file, as `scipy.io.loadmat` gives them.
+
+    Args:
+        path: The file.
+        most_bytes: Of the file, and of what it unpacks to.
 
     Raises:
         ConfigError: It is no such file, is damaged, or holds objects, functions or sparse matrices.
@@ -42,11 +46,11 @@ def load(path: Path) -> dict[str, Any]:
     """
     from scipy import io as scipy_io  # here, for it is slow to import and few files need it
 
-    data = read_bytes(path)
+    data = read_bytes(path, most_bytes)
     if data[:10] == b"MATLAB 7.3" or data[:4] == b"\x89HDF":
         return mat73.load(path)
     try:
-        check(data)
+        check(data, most_bytes)
         return scipy_io.loadmat(io.BytesIO(data), squeeze_me=False)
     except DamagedError as error:
         raise ConfigError(path, f"is no .mat file that can be read: {error}", "save it with -v7") from None
@@ -55,21 +59,21 @@ def load(path: Path) -> dict[str, Any]:
         raise ConfigError(path, what, "save it with -v7") from None
 
 
-def check(data: bytes) -> None:
-    """Look over all elements of a file.
+def check(data: bytes, most_bytes: int = MOST_BYTES) -> None:
+    """Look over all elements of a file, which may unpack to so many bytes.
 
     Raises:
         ValueError: Says what is damaged, or what is not let through.
     """
     if len(data) < _HEADER or data[126:128] not in (b"IM", b"MI"):
         raise DamagedError("it has no header of MATLAB 5 to 7")
-    _Walk("<" if data[126:128] == b"IM" else ">").variables(memoryview(data)[_HEADER:])
+    _Walk("<" if data[126:128] == b"IM" else ">", most_bytes).variables(memoryview(data)[_HEADER:])
 
 
 class _Walk:
-    def __init__(self, order: str) -> None:
+    def __init__(self, order: str, most_bytes: int) -> None:
         self._tag, self._small = struct.Struct(f"{order}II"), struct.Struct(f"{order}I")
-        self._order = order
+        self._order, self._most = order, most_bytes
         self._unpacked = 0
 
     def _element(self, data: memoryview) -> tuple[int, memoryview, memoryview]:
@@ -102,7 +106,7 @@ class _Walk:
     def _inflated(self, content: memoryview) -> memoryview:
         inflater = zlib.decompressobj()
         try:
-            inner = inflater.decompress(content, MOST_BYTES - self._unpacked)
+            inner = inflater.decompress(content, self._most - self._unpacked)
         except zlib.error:
             raise DamagedError("its compressed data are damaged") from None
         if not inflater.eof:
@@ -128,7 +132,7 @@ class _Walk:
         shape, n, data = self._plain(data, {5: 4}, "the shape")
         sides = np.frombuffer(shape, f"{self._order}i4").tolist()
         count = math.prod(sides)
-        if n < 2 or n > 8 or min(sides) < 0 or count > MOST_BYTES:
+        if n < 2 or n > 8 or min(sides) < 0 or count > self._most:
             raise DamagedError(f"a shape of {sides}")
         _, _, data = self._plain(data, {1: 1, 2: 1, 16: 1}, "a name")
         kind = flag & 0xFF

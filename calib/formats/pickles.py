@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from calib.formats.text import read_bytes
+from calib.formats.text import MOST_BYTES, read_bytes
 from rigpose.errors import ConfigError
 
 _PLAIN = re.compile(r"[|<>=]?([biuf][1248]|[SU]\d{1,4})")
@@ -175,19 +175,24 @@ def load_npy(path: Path, most_bytes: int) -> Any:
     length = int.from_bytes(data[8:10], "little")
     if data[:7] != b"\x93NUMPY\x01" or b"'|O'" not in data[10 : 10 + length]:
         raise ConfigError(path, "is no .npy file with a pickled value", "give the file that numpy.save wrote")
-    return _load(data[10 + length :], path)
+    return loads(data[10 + length :], path)
 
 
-def load(path: Path) -> Any:
+def load(path: Path, most_bytes: int = MOST_BYTES) -> Any:
     """The value in a pickle of dicts, lists, texts, numbers and numpy arrays of numbers.
 
     Raises:
         ConfigError: It wants anything else, or is no pickle.
     """
-    return _load(read_bytes(path), path)
+    return loads(read_bytes(path, most_bytes), path)
 
 
-def _load(data: bytes, path: Path) -> Any:
+def loads(data: bytes, path: Path) -> Any:
+    """As `load`, of bytes that stand somewhere in a file.
+
+    Raises:
+        ConfigError: As `load`.
+    """
     try:
         # Python 2 wrote bytes where there is text now; latin-1 keeps numpy's.
         _look_over(data)

@@ -17,7 +17,10 @@ from rigpose.skeleton import Skeleton
 
 FORMATS = MappingProxyType(
     {
+        "deepfly3d": "capture.labels.poses.deepfly3d",
         "npz": "capture.labels.poses.npz",
+        "label3d": "capture.labels.poses.label3d",
+        "dannce": "capture.labels.poses.dannce",
     }
 )
 """Module of each format by the name that a user gives, in the order in which they are asked."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from calib.formats import mat
 from calib.formats.tables import MM_PER
 from calib.rig import Rig
 from capture.labels.poses3d import Poses3D
 from capture.labels.skeletons import skeleton_of
-from rigpose.errors import ConfigError
+from rigpose.errors import ConfigError, RigposeError
 from rigpose.skeleton import Skeleton
 
 MOST_BYTES = 2**30
@@ -134,3 +136,61 @@ def texts(values: Any, where: object, key: str) -> tuple[str, ...]:
             raise ConfigError(where, f"{key} holds something that is no text", "save names as texts")
         names.append(name.strip())
     return tuple(names)
+
+
+def mat_names(path: Path) -> set[str]:
+    """Names of the variables in a .mat file; none for any other."""
+    if path.suffix.lower() != ".mat" or not path.is_file():
+        return set()
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+        if head.startswith(b"\x89HDF") or head.startswith(b"MATLAB 7"):
+            return set(mat.load(path, MOST_BYTES))
+        from scipy import io as scipy_io  # here, for it is slow to import and few files need it
+
+        mat.check(path.read_bytes(), MOST_BYTES)
+        return {name for name, _, _ in scipy_io.whosmat(path)}
+    except (OSError, ValueError, RigposeError):
+        return set()
+
+
+def matlab_struct(cell: Any, where: str) -> dict[str, Any]:
+    """The fields of a MATLAB struct, itself or in a cell.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    inner = np.ravel(cell)
+    while len(inner) == 1 and isinstance(inner, np.ndarray) and inner.dtype == object:
+        inner = np.ravel(inner[0])
+    if not isinstance(inner, np.ndarray) or inner.dtype.names is None or not len(inner):
+        raise ConfigError(where, "is no struct", "give the .mat as its program wrote it")
+    return {name: inner[0][name] for name in inner.dtype.names}
+
+
+def matlab_rows(values: Any, axes: int, where: str) -> Float[np.ndarray, "T J A"]:
+    """Points of a table whose rows are frames and whose columns run x, y(, z) joint by joint.
+
+    Raises:
+        ConfigError: It is no such table.
+    """
+    array = np.asarray([] if values is None else values)
+    if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size or array.shape[1] % axes:
+        what = f"has shape {list(array.shape)}, not frames x {axes} columns a joint"
+        raise ConfigError(where, what, "give the .mat as its program wrote it")
+    return array.astype(np.float64).reshape(len(array), -1, axes)
+
+
+def in_order(frame: Int[np.ndarray, " T"], where: str) -> tuple[Int[np.ndarray, " T"], Int[np.ndarray, " T"]]:
+    """Frame numbers in rising order, and the rows that they come from.
+
+    Raises:
+        ConfigError: One is there twice.
+    """
+    order = np.argsort(frame, kind="stable")
+    rising = frame[order]
+    if (np.diff(rising) == 0).any():
+        twice = int(rising[:-1][np.diff(rising) == 0][0])
+        raise ConfigError(where, f"has frame {twice} twice", "keep one of its poses")
+    return rising, order

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from calib.formats import mat
+from capture.labels.poses.reading import How, fitting, mat_names, texts
 from capture.labels.skeletons import skeleton_of
 from rigpose.errors import ConfigError
 from rigpose.skeleton import Pair, Skeleton
@@ -24,6 +29,8 @@ def legs(joints: Sequence[str]) -> tuple[Pair, ...]:
 def skeleton_at(text: str) -> Skeleton:
     """The skeleton that a user names: a file with joint names, or names with commas between.
 
+    Files are Label3D's skeletons (``.mat``), and whatever `capture.labels` reads.
+
     Raises:
         ConfigError: There is no such file, or it names no joints.
     """
@@ -31,5 +38,40 @@ def skeleton_at(text: str) -> Skeleton:
     if not path.exists():
         if "," not in text:
             raise ConfigError(text, "no such file", "give a file with joint names, or names with commas between")
-        return skeleton_of([name.strip() for name in text.split(",")], "--skeleton", edges=())
-    raise ConfigError(path, "names no joints that are known here", "give names with commas between")
+        names = [name.strip() for name in text.split(",")]
+        return skeleton_of(names, "--skeleton", edges=legs(names))
+    if path.suffix.lower() == ".mat":
+        return _of_mat(path)
+    from capture.labels.poses.reader import holds_poses3d, read_poses3d
+    from capture.labels.reader import read_labels
+
+    return read_poses3d(path, units="mm").skeleton if holds_poses3d(path) else read_labels(path).skeleton
+
+
+def skeleton_beside(path: Path, n: int, how: How) -> Skeleton:
+    """The skeleton of a .mat without names: the user's, or that of a skeleton file beside it, or numbered joints.
+
+    Raises:
+        ConfigError: The user's has another number of joints.
+    """
+    if how.skeleton is not None:
+        return fitting(how.skeleton, n, path)
+    for file in sorted(path.parent.glob("*.mat")):
+        if file != path and "skeleton" in file.name.lower() and "joint_names" in mat_names(file):
+            found = _of_mat(file)
+            if len(found.joints) == n:
+                return found
+    return how.joints(n, path)
+
+
+def _of_mat(path: Path) -> Skeleton:
+    """Label3D's: ``joint_names``, and ``joints_idx`` with pairs that count from 1."""
+    document: dict[str, Any] = mat.load(path)
+    if "joint_names" not in document:
+        raise ConfigError(path, "has no joint_names", "give a skeleton of Label3D, or names with commas between")
+    joints = texts(document["joint_names"], path, "joint_names")
+    pairs = np.asarray(document.get("joints_idx", np.zeros((0, 2))))
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "fiu" or pairs.min(initial=1) < 1:
+        raise ConfigError(path, "joints_idx is no list of pairs that count from 1", "save it from Label3D again")
+    edges = [(int(a) - 1, int(b) - 1) for a, b in pairs]
+    return skeleton_of(joints, path, name=path.stem.removesuffix("_skeleton"), edges=edges)
