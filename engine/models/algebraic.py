@@ -12,7 +12,7 @@ A confidence is also held to what it says: near 1 where the point is nearer to t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from array_api_compat import array_namespace
@@ -176,11 +176,7 @@ class Algebraic(nn.Module):
         world: Float[Tensor, " 4"],
     ) -> Answer:
         """The graph of the contract: one rig for all frame sets."""
-        seen = self.see(crops.flatten(0, 1))
-        points, confidence = observed(seen, crops.shape[:2], crop_to_image, view_weight)
-        weight = self.weights(confidence, view_weight)
-        position, residual = triangulate_with_residuals(points, weight, RigArrays(K, dist, fisheye, Rt, world))
-        return Answer(points, confidence, position, residual)
+        return answered(self, crops, crop_to_image, view_weight, RigArrays(K, dist, fisheye, Rt, world))
 
 
 def normalised(pictures: UInt8[Tensor, "N H W 3"]) -> Float[Tensor, "N 3 H W"]:
@@ -212,6 +208,32 @@ def observed(
     present = (view_weight > 0)[:, :, None]
     confidence = torch.where(present, seen.confidence.unflatten(0, (batch, views)), 0.0)
     return torch.where(present[..., None], points, torch.nan), confidence
+
+
+class Sees(Protocol):
+    """A network that finds points in pictures and says how much they count."""
+
+    def see(self, pictures: UInt8[Tensor, "N H W 3"], /) -> Seen:
+        """What each picture shows."""
+
+    def weights(
+        self, confidence: Float[Tensor, "B V J"], view_weight: Float[Tensor, "B V"], /
+    ) -> Float[Tensor, "B V J"]:
+        """How much each view's point counts."""
+
+
+def answered(
+    model: Sees,
+    crops: UInt8[Tensor, "B V H W 3"],
+    crop_to_image: Float[Tensor, "B V 2 3"],
+    view_weight: Float[Tensor, "B V"],
+    rig: RigArrays,
+) -> Answer:
+    """The contract's answer of a network whose points are triangulated; one rig for all frame sets."""
+    seen = model.see(crops.flatten(0, 1))
+    points, confidence = observed(seen, crops.shape[:2], crop_to_image, view_weight)
+    position, residual = triangulate_with_residuals(points, model.weights(confidence, view_weight), rig)
+    return Answer(points, confidence, position, residual)
 
 
 def triangulate_each(

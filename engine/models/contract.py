@@ -16,8 +16,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from calib.rig import RigArrays
-from calib.triangulate import residuals, triangulate, triangulate_with_residuals
-from engine.models.algebraic import Algebraic, Answer, Seen, observed
+from calib.triangulate import residuals, triangulate
+from engine.models.algebraic import Algebraic, Answer, Seen, answered, observed
 from engine.models.published import PublishedAlgebraic, PublishedRansac, PublishedVolumetric
 from engine.models.spread import spread_3d
 from engine.models.volumetric import Volumetric, VolumetricAnswer
@@ -49,12 +49,7 @@ class AlgebraicContract(nn.Module):
         world: Float[Tensor, " 4"],
     ) -> Answer:
         """The graph of the contract: one rig for all frame sets."""
-        seen = self.model.see(crops.flatten(0, 1))
-        points, confidence = observed(seen, crops.shape[:2], crop_to_image, view_weight)
-        weight = self.model.weights(confidence, view_weight)
-        return Answer(
-            points, confidence, *triangulate_with_residuals(points, weight, RigArrays(K, dist, fisheye, Rt, world))
-        )
+        return answered(self.model, crops, crop_to_image, view_weight, RigArrays(K, dist, fisheye, Rt, world))
 
 
 class VolumetricContract(nn.Module):

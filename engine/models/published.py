@@ -27,7 +27,7 @@ from calib.rig import RigArrays
 from calib.triangulate import residuals, triangulate_with_residuals
 from engine.models import parity as seed
 from engine.models import ransac
-from engine.models.algebraic import Answer, Seen, observed, to_image, triangulate_each
+from engine.models.algebraic import Answer, Seen, answered, observed, to_image, triangulate_each
 from engine.models.pose_resnet import FEATURES, STRIDE, Maps, PoseResNet, Style
 from engine.models.v2v import V2V
 from engine.models.volume import Aggregation, Lenses, Projection, Vertical, cuboid, soft_argmax_3d, unproject
@@ -187,15 +187,13 @@ class PublishedAlgebraic(_Published):
         world: Float[Tensor, " 4"],
     ) -> Answer:
         """The graph of the contract: one rig for all frame sets."""
-        views = crops.shape[:2]
+        rig, views = RigArrays(K, dist, fisheye, Rt, world), crops.shape[:2]
+        if not self.parity:
+            return answered(self, crops, crop_to_image, view_weight, rig)
         seen = self.see(crops.flatten(0, 1))
         raw, confidence = observed(seen, views, crop_to_image, view_weight)
-        rig = RigArrays(K, dist, fisheye, Rt, world)
-        if self.parity:
-            in_crop = seen.points.unflatten(0, views)
-            position = self.triangulate(in_crop, confidence, crop_to_image, view_weight, rig)
-            return Answer(raw, confidence, position, residuals(raw, position, rig))
-        return Answer(raw, confidence, *triangulate_with_residuals(raw, self.weights(confidence, view_weight), rig))
+        position = self.triangulate(seen.points.unflatten(0, views), confidence, crop_to_image, view_weight, rig)
+        return Answer(raw, confidence, position, residuals(raw, position, rig))
 
 
 class PublishedRansac(_Published):
