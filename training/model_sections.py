@@ -69,6 +69,7 @@ class VolumeSection(Config):
         aggregation: How the views' maps become one.
         vertical: The world's vertical axis, about which the cube is turned in training.
         evidence: Whether the heatmaps have a say of their own.
+        sharpen: Whether the views' points have the last word, see `engine.models.sharpened`.
         v2v: The network on volumes.
         off_mm: In training the cube's middle is the true root, off by up to this along each axis.
     """
@@ -79,6 +80,7 @@ class VolumeSection(Config):
     aggregation: Literal["sum", "max", "softmax", "conf", "conf_norm"] = "softmax"
     vertical: Literal["z", "y"] = "z"
     evidence: bool = True
+    sharpen: bool = False
     v2v: V2VSection = V2VSection()
     off_mm: float = Field(150.0, ge=0)
 

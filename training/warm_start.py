@@ -15,7 +15,7 @@ from engine.models.algebraic import Algebraic
 from engine.models.volumetric import Volumetric
 from rigpose.errors import ConfigError, MissingError
 
-_OF_VOLUMES = ("lift.", "volume.", "log_gain")
+_OF_VOLUMES = ("lift.", "volume.", "log_gain", "log_sigma", "log_doubt")
 """What a volumetric network has and an algebraic one lacks."""
 _ANSWER = ("network.answer.weight", "network.answer.bias")
 """Of these the first rows are the joints' maps; the others are read by the confidences, whatever joint they are of."""
@@ -110,7 +110,8 @@ def _state(
     from onnx import numpy_helper
 
     state = {}
-    kept = _OF_VOLUMES if isinstance(model, Volumetric) and "lift.weight" not in found else ()
+    parts = _OF_VOLUMES if isinstance(model, Volumetric) else ()
+    kept = tuple(part for part in parts if not any(name.startswith(part) for name in found))
     for name, value in model.state_dict().items():
         if name.startswith(kept):
             state[name] = value

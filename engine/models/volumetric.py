@@ -8,6 +8,8 @@ The heatmaps have a say of their own (``evidence``): a view adds to the logit of
 times log(1 + k p), with p the heatmap there and k such that a heatmap without a peak says nothing. It is the logarithm
 of the likelihood where one look in ten goes anywhere, so that no view alone can rule a place out. The network on
 volumes begins as no more than that and learns what is to be changed: what bodies look like, and which view to believe.
+
+With ``sharpen`` the views' points have the last word (`engine.models.sharpened`): a voxel is many pixels wide.
 """
 
 from __future__ import annotations
@@ -24,14 +26,19 @@ from calib import triangulate
 from calib.rig import RigArrays
 from engine.models.algebraic import Algebraic, Seen, normalised, observed
 from engine.models.backbone import STRIDE
-from engine.models.spread import spread_3d
+from engine.models.sharpened import sharpened
+from engine.models.spread import moments_3d
 from engine.models.v2v import SMALL, V2V
-from engine.models.volume import Aggregation, Lenses, Vertical, cuboid, soft_argmax_3d, together, weighed
+from engine.models.volume import Aggregation, Lenses, Vertical, cuboid, together, weighed
 
 STRAY = 0.1
 """Share of looks that may go anywhere."""
 GAIN = 2.0
 """Of the evidence at first. At 1 the many voxels for which a little speaks would draw the mean to the cube's middle."""
+SIGMA_PX = 1.5
+"""Of a view's point at first, in crop px along an axis."""
+DOUBT = 1.5
+"""A volume's deviations are taken for so many times what they are at first: it has seen what the points come from."""
 
 
 class Located(NamedTuple):
@@ -39,17 +46,19 @@ class Located(NamedTuple):
 
     Attributes:
         position_mm: (B, J, 3); NaN without a base, or where no view sees anything of the cube.
+        covariance_mm2: (B, J, 6) how sure it is, xx xy xz yy yz zz; NaN where there is no position.
         logits: (B, J, S, S, S), whose softmax says where the joints are.
         grid_mm: (B, S, S, S, 3) centres of the voxels.
     """
 
     position_mm: Float[Tensor, "B J 3"]
+    covariance_mm2: Float[Tensor, "B J 6"]
     logits: Float[Tensor, "B J S S S"]
     grid_mm: Float[Tensor, "B S S S 3"]
 
 
 class VolumetricAnswer(NamedTuple):
-    """The outputs of the contract, and how sure the volume is of each joint (`engine.models.spread.spread_3d`)."""
+    """The outputs of the contract, and how sure the volume is of each joint: see `Located`."""
 
     points2d: Float[Tensor, "B V J 2"]
     confidence: Float[Tensor, "B V J"]
@@ -73,6 +82,7 @@ class Volumetric(Algebraic):
             confidence for each channel.
         vertical: The world's vertical axis, about which the cube is turned in training.
         evidence: Whether the heatmaps have a say of their own.
+        sharpen: Whether the views' points have the last word, as far as they are believed.
         v2v: Arguments of `V2V`; without them the small one.
         context: As in `Algebraic`.
         backbone: As in `Algebraic`.
@@ -90,6 +100,7 @@ class Volumetric(Algebraic):
         aggregation: Aggregation = "softmax",
         vertical: Vertical = "z",
         evidence: bool = True,
+        sharpen: bool = False,
         v2v: Mapping[str, Any] | None = None,
         context: int = 32,
         backbone: Mapping[str, object] | None = None,
@@ -109,6 +120,10 @@ class Volumetric(Algebraic):
         if evidence:
             self.log_gain = nn.Parameter(torch.full((joints, 1, 1, 1), math.log(GAIN)))
             nn.init.zeros_(self.volume.output_layer.weight)  # type: ignore[arg-type]
+        self.sharpen = sharpen
+        if sharpen:
+            self.log_sigma = nn.Parameter(torch.full((joints,), math.log(SIGMA_PX)))
+            self.log_doubt = nn.Parameter(torch.full((joints,), math.log(DOUBT)))
 
     def see(self, pictures: UInt8[Tensor, "N H W 3"], autocast: torch.dtype | None = None) -> Seen:
         """What each picture shows; its features are the maps for the volume.
@@ -173,9 +188,18 @@ class Volumetric(Algebraic):
         logits = logits.float()
         if self.evidence:
             logits = logits + inputs[:, self.channels :] * self.log_gain.exp()
-        position = soft_argmax_3d(logits, grid)
-        looked = places.seen.flatten(1).any(dim=-1)
-        return Located(torch.where((based & looked)[:, None, None], position, torch.nan), logits, grid)
+        position, covariance = moments_3d(logits, grid)
+        if self.sharpen:
+            covariance = covariance * self.log_doubt.exp().square()[:, None]
+            points, confidence = observed(seen, view_weight.shape, crop_to_image, view_weight)
+            size_px, sigma_px = width * STRIDE, self.log_sigma.exp()
+            position, covariance = sharpened(
+                position, covariance, points, confidence, crop_to_image, sigma_px, size_px, rig
+            )
+        there = (based & places.seen.flatten(1).any(dim=-1))[:, None, None]
+        # What has no position has no covariance.
+        position, covariance = torch.where(there, position, torch.nan), torch.where(there, covariance, torch.nan)
+        return Located(position, covariance, logits, grid)
 
     def _evidence(self, seen: Seen) -> Float[Tensor, "N J h w"]:
         heat = (seen.logits.flatten(2) * self.head.log_temperature.exp()).softmax(dim=-1)
@@ -211,7 +235,5 @@ class Volumetric(Algebraic):
         algebraic = triangulate.triangulate(points.index_select(2, root), weight.index_select(2, root), rig)
         base = torch.where((base_weight > 0)[:, None], base_mm, algebraic.mean(dim=1))
         located = self.locate(seen, crop_to_image, view_weight, rig, base)
-        position = located.position_mm
-        # What has no position has no covariance.
-        spread = torch.where(position[..., :1].isnan(), torch.nan, spread_3d(located.logits, located.grid_mm))
-        return VolumetricAnswer(points, confidence, position, triangulate.residuals(points, position, rig), spread)
+        residual = triangulate.residuals(points, located.position_mm, rig)
+        return VolumetricAnswer(points, confidence, located.position_mm, residual, located.covariance_mm2)

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")
 def proto() -> Any:
     torch.set_num_threads(1)
-    return as_onnx(model(), CROP)
+    return as_onnx(model(sharpen=True), CROP)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_onnx_runtime_agrees_with_torch(session: onnxruntime.InferenceSession, c
         feed = [feed[0][:, 1:2], feed[1][:, 1:2], feed[2][:, 1:2], *(array[1:2] for array in feed[3:7]), *feed[7:]]
     if case == "none":
         feed[2][:] = 0
-    network = model()
+    network = model(sharpen=True)
     with torch.no_grad():
         expected = network(*feed)
     named = dict(zip(inputs_of(network), (tensor.numpy() for tensor in feed), strict=True))
@@ -85,7 +85,7 @@ def test_the_cut_between_network_and_geometry_has_its_names(proto: Any) -> None:
 
 def test_weights_keep_their_names(proto: Any) -> None:
     found = {weight.name: tuple(weight.dims) for weight in proto.graph.initializer}
-    for name, value in model().state_dict().items():
+    for name, value in model(sharpen=True).state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert found[name] == tuple(value.shape), name
 

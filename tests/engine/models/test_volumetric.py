@@ -63,15 +63,17 @@ class TestForward:
     @pytest.mark.parametrize("aggregation", ["softmax", "conf_norm"])
     @pytest.mark.parametrize("absent", [None, 1])
     @pytest.mark.parametrize("based", [True, False])
-    def test_agrees_with_the_definition(self, aggregation: str, absent: int | None, based: bool) -> None:
-        network, feed = model(aggregation=aggregation), inputs()
+    @pytest.mark.parametrize("sharpen", [False, True])
+    def test_agrees_with_the_definition(self, aggregation: str, absent: int | None, based: bool, sharpen: bool) -> None:
+        options = {"aggregation": aggregation, "sharpen": sharpen}
+        network, feed = model(**options), inputs()
         if absent is not None:
             feed[2][:, absent] = 0
         if based:
             feed = given(feed, BASE + 40)
         with torch.no_grad():
             got = network(*feed)
-            double = model(aggregation=aggregation).double()
+            double = model(**options).double()
             pictures = (feed[0].flatten(0, 1).permute(0, 3, 1, 2).double() - 110) / 60
             maps, features = double.network(pictures)
             lifted = double.lift(features)
@@ -83,7 +85,7 @@ class TestForward:
             rig(),
             feed[1][0].double().numpy(),
             feed[2][0].numpy() > 0,
-            CUBE | {"aggregation": aggregation, "levels": 2},
+            CUBE | options | {"levels": 2},
             BASE + 40 if based else None,
         )
         assert np.abs(got.points3d[0].numpy() - position).max() < 0.01
@@ -179,9 +181,9 @@ class TestEvidence:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-    def test_every_weight_learns(self, aggregation: str) -> None:
-        network = model(aggregation=aggregation).train()
+    @pytest.mark.parametrize(("aggregation", "sharpen"), [*((each, False) for each in AGGREGATIONS), ("softmax", True)])
+    def test_every_weight_learns(self, aggregation: str, sharpen: bool) -> None:
+        network = model(aggregation=aggregation, sharpen=sharpen).train()
         feed = inputs(batch=2)
         feed[2][0, 1] = 0
         seen = network.see(feed[0].flatten(0, 1))
@@ -222,8 +224,9 @@ class TestTraining:
         )
 
     @pytest.mark.parametrize("absent", [[0, 1, 2, 3], [1, 2, 3]])
-    def test_frame_sets_without_views_or_base_leave_finite_gradients(self, absent: list[int]) -> None:
-        network, feed = model().train(), inputs(batch=2)
+    @pytest.mark.parametrize("sharpen", [False, True])
+    def test_frame_sets_without_views_or_base_leave_finite_gradients(self, absent: list[int], sharpen: bool) -> None:
+        network, feed = model(sharpen=sharpen).train(), inputs(batch=2)
         feed[2][0, absent] = 0
         base = torch.tensor(np.stack([BASE, BASE])).float()
         base[1, 0] = torch.nan

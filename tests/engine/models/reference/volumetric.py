@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.calib.scenes import svd_triangulate
-from tests.engine.models.reference import layers3d
+from tests.engine.models.reference import layers3d, sharpened
 from tests.engine.models.reference import volume as volumes
 
 STRAY = 0.1
@@ -47,7 +47,7 @@ def answer(maps, lifted, state, rig, crop_to_image, present, options, base_mm=No
         rig: Cameras.
         crop_to_image: (V, 2, 3).
         present: (V,).
-        options: channels, aggregation, size, side_mm, root, levels.
+        options: channels, aggregation, size, side_mm, root, levels, sharpen.
         base_mm: Middle of the cube; without it the algebraic root's.
     """
     heats, points, confidences = (np.array(part) for part in zip(*(head(m, state) for m in maps), strict=True))
@@ -67,4 +67,10 @@ def answer(maps, lifted, state, rig, crop_to_image, present, options, base_mm=No
     said = volumes.unproject(evidence, *where, "sum")
     logits = layers3d.v2v(np.concatenate([volume, said]), state, options["levels"], "volume.")
     logits = logits + said * np.exp(state["log_gain"])
-    return raw, confidences, volumes.soft_argmax_3d(logits, grid)
+    position = volumes.soft_argmax_3d(logits, grid)
+    if options.get("sharpen"):
+        covariance = volumes.spread_3d(logits, grid) * np.exp(2 * state["log_doubt"])[:, None, None]
+        sigma, size = np.exp(state["log_sigma"]), 4 * maps.shape[-1]
+        seen = np.where(present[:, None], confidences, 0)
+        position, _ = sharpened.most_likely(position, covariance, rig, raw, seen, crop_to_image, sigma, size)
+    return raw, confidences, position
