@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,9 @@ class Poses3D:
         points2d: (T, V, J, 2) raw px, (0, 0) the centre of the first pixel; NaN = not seen. Needs ``rig``.
         confidence: (T, V, J) of ``points2d`` in 0..1, and 0 where it is NaN.
         subject: (T,) texts or whole numbers: the animal, or the recording where no animal is told. What a split by
-            animal goes by; poses of one subject are in the order of time.
-        frame: (T,) number of the moment in the recording, which tells time and what lies between two poses.
+            animal goes by; poses of one subject are in the order of time. Left out: one without a name.
+        frame: (T,) number of the moment in the recording, which tells time and what lies between two poses. Left
+            out: counted from 0.
         rate_hz: Frames a second; ``None`` = not known.
         source: The format that they were read from.
         notes: What a user has to know about how they were read.
@@ -40,8 +41,8 @@ class Poses3D:
     rig: Rig | None = None
     points2d: Float[np.ndarray, "T V J 2"] | None = None
     confidence: Float[np.ndarray, "T V J"] | None = None
-    subject: Shaped[np.ndarray, " T"] | None = None  # type: ignore[assignment]
-    frame: Int[np.ndarray, " T"] | None = None  # type: ignore[assignment]
+    subject: Shaped[np.ndarray, " T"] = field(default_factory=lambda: np.zeros(0, dtype="U1"))
+    frame: Int[np.ndarray, " T"] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     rate_hz: float | None = None
     source: str = ""
     notes: tuple[str, ...] = ()
@@ -55,8 +56,8 @@ class Poses3D:
         position[~np.isfinite(position).all(axis=-1)] = np.nan
         set_(self, "position_mm", position)
         n = len(position)
-        set_(self, "frame", np.arange(n) if self.frame is None else np.asarray(self.frame))
-        set_(self, "subject", np.full(n, "") if self.subject is None else np.asarray(self.subject))
+        set_(self, "frame", np.asarray(self.frame) if len(self.frame) else np.arange(n))
+        set_(self, "subject", np.asarray(self.subject) if len(self.subject) else np.full(n, ""))
         if self.frame.shape != (n,) or self.frame.dtype.kind not in "iu":
             raise ValueError(f"frame {self.frame.dtype} {self.frame.shape} is not ({n},) whole numbers")
         if self.subject.shape != (n,) or self.subject.dtype.kind not in "iuU":

@@ -159,10 +159,10 @@ def _scalar(arrays: Mapping[str, Any], names: tuple[str, ...], path: Path) -> fl
     return float(np.ravel(arrays[key])[0])
 
 
-def _whole(arrays: Mapping[str, Any], names: tuple[str, ...], path: Path, n: int) -> np.ndarray | None:
+def _whole(arrays: Mapping[str, Any], names: tuple[str, ...], path: Path, n: int) -> np.ndarray:
     key = _one(arrays, path, names, "frame numbers")
     if key is None:
-        return None
+        return np.arange(n)
     array = np.asarray(arrays[key])
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise ConfigError(path, f"{key} is not {n} whole numbers, one a pose", "correct it")

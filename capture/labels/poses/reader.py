@@ -21,6 +21,8 @@ FORMATS = MappingProxyType(
         "npz": "capture.labels.poses.npz",
         "label3d": "capture.labels.poses.label3d",
         "dannce": "capture.labels.poses.dannce",
+        "capture": "capture.labels.poses.matched",
+        "openmonkey": "capture.labels.poses.openmonkey",
     }
 )
 """Module of each format by the name that a user gives, in the order in which they are asked."""

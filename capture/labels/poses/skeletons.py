@@ -75,3 +75,35 @@ def _of_mat(path: Path) -> Skeleton:
         raise ConfigError(path, "joints_idx is no list of pairs that count from 1", "save it from Label3D again")
     edges = [(int(a) - 1, int(b) - 1) for a, b in pairs]
     return skeleton_of(joints, path, name=path.stem.removesuffix("_skeleton"), edges=edges)
+
+
+def _rat() -> Skeleton:
+    names = (
+        *("HeadF", "HeadB", "HeadL", "SpineF", "SpineM", "SpineL", "Offset1", "Offset2", "HipL", "HipR"),
+        *("ElbowL", "ArmL", "ShoulderL", "ShoulderR", "ElbowR", "ArmR", "KneeR", "KneeL", "ShinL", "ShinR"),
+    )
+    bones = (
+        *(("HeadF", "HeadB"), ("HeadB", "SpineF"), ("HeadF", "HeadL"), ("SpineF", "SpineM"), ("SpineM", "SpineL")),
+        *((f"Spine{a}", f"{b}{side}") for side in "LR" for a, b in (("F", "Shoulder"), ("L", "Hip"))),
+        *((f"{a}{side}", f"{b}{side}") for side in "LR" for a, b in (("Shoulder", "Elbow"), ("Elbow", "Arm"))),
+        *((f"{a}{side}", f"{b}{side}") for side in "LR" for a, b in (("Hip", "Knee"), ("Knee", "Shin"))),
+    )
+    edges = [(names.index(a), names.index(b)) for a, b in bones]
+    pairs = [(names.index(f"{part}L"), names.index(f"{part}R")) for part in _RAT_PARTS]
+    return skeleton_of(names, "rat20", name="rat20", edges=edges, left_right=pairs, root=(names.index("SpineM"),))
+
+
+_RAT_PARTS = ("Hip", "Elbow", "Arm", "Shoulder", "Knee", "Shin")
+RAT20 = _rat()
+"""The markers of CAPTURE's rats; ``HeadL`` is no side of a pair, ``Offset1`` and ``Offset2`` sit on the trunk."""
+MACAQUE13 = skeleton_of(
+    (
+        *("nose", "head", "neck", "right_shoulder", "right_hand", "left_shoulder", "left_hand", "hip"),
+        *("right_knee", "right_foot", "left_knee", "left_foot", "tail"),
+    ),
+    "macaque13",
+    name="macaque13",
+    edges=((0, 1), (1, 2), (2, 3), (3, 4), (2, 5), (5, 6), (2, 7), (7, 8), (8, 9), (7, 10), (10, 11), (7, 12)),
+    root=(2,),
+)
+"""The joints of OpenMonkeyStudio; the root is the neck, as LiftPose3D has it."""

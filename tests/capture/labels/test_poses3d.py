@@ -1,6 +1,7 @@
 """3D poses as values: what they refuse, and what taking and putting together does."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,11 @@ SKELETON = Skeleton(name="arm", joints=("shoulder", "elbow", "wrist"), edges=((0
 LENS = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def poses(n=4, **more):
+def both_of(*parts) -> Any:
+    return concatenate(parts)
+
+
+def poses(n=4, **more) -> Any:
     rng = np.random.default_rng(n)
     position = rng.normal(0, 30, (n, 3, 3))
     rig = rig_of(LENS, LENS)
@@ -84,14 +89,14 @@ def test_it_reprojects():
 class TestConcatenate:
     def test_recordings_of_one_subject_lie_apart(self):
         a, b = poses(3, subject=np.full(3, "rat")), poses(4, subject=np.full(4, "rat"))
-        both = concatenate([a, b])
+        both = both_of(a, b)
         np.testing.assert_array_equal(both.frame, [0, 1, 2, *(2 + PAUSE + np.arange(4))])
         np.testing.assert_array_equal(both.position_mm[3:], b.position_mm)
         np.testing.assert_array_equal(both.points2d[:3], a.points2d)
         assert both.subjects == ("rat",) and both.confidence.shape == (7, 2, 3)
 
     def test_subjects_keep_their_frames(self):
-        both = concatenate([poses(3, subject=np.full(3, "a")), poses(3, subject=np.full(3, 2))])
+        both = both_of(poses(3, subject=np.full(3, "a")), poses(3, subject=np.full(3, 2)))
         np.testing.assert_array_equal(both.frame, [0, 1, 2, 0, 1, 2])
         assert both.subjects == ("a", "2")
 
