@@ -61,7 +61,7 @@ class Size(NamedTuple):
 SIZES = (Size(8, 128, 32, 16), Size(32, 128, 32, 16), Size(5, 384, 64, 32))
 QUICK = (Size(8, 128, 32, 16),)
 # Seconds of each case and way, and the most rounds.
-LONG, SHORT = (40.0, 60), (1.0, 10)
+LONG, SHORT = (15.0, 40), (1.0, 10)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ all views show. The keypoints are what it is held against. ``how`` a joint was g
   measurement.
 
 Where fewer than half of the views that see a joint agree with the volume, one of both is wrong and nothing is
-published. The covariance is the volume's own (`engine.models.spread.spread_3d`): long along the ray where there is one
+published. The covariance is the model's own (`engine.models.volumetric.Located`): long along the ray where there is one
 view. Residuals say how far the answer is from the keypoints; they do not know what one view does not see, nor the size
 of a voxel, so that no covariance is made of them.
 """
