@@ -11,7 +11,7 @@ from rigpose.errors import ConfigError
 
 PLACE = "{camera}"
 """Stands in a pattern where the camera's name does."""
-_Find = Callable[[str], tuple[str, str]]
+Find = Callable[[str], tuple[str, str]]
 
 
 def named(frames: Sequence[LabelledFrame], cameras: Sequence[str], where: object) -> tuple[list[LabelledFrame], str]:
@@ -30,8 +30,7 @@ def named(frames: Sequence[LabelledFrame], cameras: Sequence[str], where: object
         ConfigError: A picture is of none of the cameras, or of several.
     """
     if cameras:
-        pattern = cameras[0] if len(cameras) == 1 and PLACE in cameras[0] else None
-        find = _by_pattern(pattern, where) if pattern is not None else _by_names(cameras, where)
+        find = finder(cameras, where)
         return [_placed(frame, *find(frame.picture.stated)) for frame in frames], ""
     if all(frame.camera or frame.moment for frame in frames):
         return [frame if frame.moment else _placed(frame, frame.camera, frame.camera) for frame in frames], ""
@@ -43,10 +42,30 @@ def named(frames: Sequence[LabelledFrame], cameras: Sequence[str], where: object
     return done, "each video or folder of pictures counts as a camera; --cameras says otherwise"
 
 
+def finder(cameras: Sequence[str], where: object) -> Find:
+    """What gives the camera of a file's name, and the word that names it there.
+
+    Args:
+        cameras: Names, or one pattern, as in `named`.
+        where: What the user named, for errors.
+
+    Raises:
+        ConfigError: Names are there twice. What is returned raises it where a name is of none or of several.
+    """
+    if len(cameras) == 1 and PLACE in cameras[0]:
+        return _by_pattern(cameras[0], where)
+    return _by_names(cameras, where)
+
+
+def without_camera(stated: str, word: str) -> str:
+    """A file's name with `PLACE` where its camera is named, relative to the root."""
+    name = re.sub(_whole(word), PLACE, stated, flags=re.IGNORECASE) if word else stated
+    return re.sub(r"^([A-Za-z]:)?/+", "", name)
+
+
 def _placed(frame: LabelledFrame, camera: str, word: str) -> LabelledFrame:
     """A frame of a camera; ``word`` is what names it in the picture's name."""
-    name = re.sub(_whole(word), PLACE, frame.picture.stated, flags=re.IGNORECASE) if word else frame.picture.stated
-    name = re.sub(r"^([A-Za-z]:)?/+", "", name)
+    name = without_camera(frame.picture.stated, word)
     moment = name if frame.picture.index is None else f"{name}#{frame.picture.index}"
     return replace(frame, camera=camera, moment=moment)
 
@@ -55,7 +74,7 @@ def _whole(word: str) -> str:
     return rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])"
 
 
-def _by_names(cameras: Sequence[str], where: object) -> _Find:
+def _by_names(cameras: Sequence[str], where: object) -> Find:
     if len(set(cameras)) < len(cameras) or not all(cameras):
         raise ConfigError("--cameras", f"{', '.join(cameras)} are not names that differ", "name each camera once")
 
@@ -73,7 +92,7 @@ def _by_names(cameras: Sequence[str], where: object) -> _Find:
     return find
 
 
-def _by_pattern(pattern: str, where: object) -> _Find:
+def _by_pattern(pattern: str, where: object) -> Find:
     parts: list[str] = []
     for word in re.split(r"(\{camera\}|\*)", pattern):
         if word == PLACE:

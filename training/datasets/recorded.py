@@ -1,7 +1,7 @@
 """Recorded sessions of ours as a data set: pictures, and the poses that the engine found in them.
 
 Nobody labelled them: what is learned is what a model said before (pseudo-labels, Lee 2013). All that makes it better
-than that model is what stands against it: several views that agree (`training.datasets.takes.Quality`), and that what
+than that model is what stands against it: several views that agree (`capture.session.believed.Quality`), and that what
 one camera saw badly is learned from where the others place it.
 """
 

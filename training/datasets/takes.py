@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from calib.camera import Camera
 from calib.rig import Rig
 from capture.session import SessionReader
+from capture.session.believed import Quality, believable, exposed_ns, sessions_in, skeleton_name
 from capture.views import View
 from rigpose.errors import ConfigError
-from rigpose.pose import TRIANGULATED, PoseSet, SubjectPose
+from rigpose.pose import PoseSet, SubjectPose
 from rigpose.skeleton import Skeleton
 from training.datasets.stills import VIDEOS, Still, pictures_in
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """What a recorded joint must be to count as truth.
-
-    Attributes:
-        max_residual_px: Mean distance of what the views saw from the reprojected joint, over the views it is from.
-        min_views: That it was made from.
-        min_confidence: Of the joint.
-        min_joints: Share of a subject's joints that must count, else the moment does not.
-        inside: Share of a subject's counting joints that a picture must show, else the view does not count.
-    """
-
-    max_residual_px: float = 5.0
-    min_views: int = 3
-    min_confidence: float = 0.5
-    min_joints: float = 0.5
-    inside: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +59,6 @@ class Take:
         return replace(self.stills[self.files[row, view]], number=int(self.frames[row, view]))
 
 
-def believable(pose: SubjectPose, quality: Quality) -> Bool[np.ndarray, " J"]:
-    """Which joints of a subject count."""
-    of_views = (pose.views[None] >> np.arange(len(pose.residual_px))[:, None]) & 1 > 0
-    count = of_views.sum(axis=0)
-    residual = np.where(of_views & np.isfinite(pose.residual_px), pose.residual_px, 0.0)
-    mean = residual.sum(axis=0) / np.maximum(count, 1)
-    return (
-        pose.measured
-        & (pose.how == TRIANGULATED)
-        & (count >= quality.min_views)
-        & (pose.confidence >= quality.min_confidence)
-        & (mean <= quality.max_residual_px)
-    )
-
-
 class _Moment(NamedTuple):
     number: int
     set: int
@@ -116,14 +82,14 @@ def read_take(path: Path, quality: Quality, every_s: float = 0.0, skeleton: str 
         RigposeError: It is no session, or holds no rig, no pictures or no moment that counts.
     """
     reader = SessionReader(path)
-    rig, name = reader.rig(), _skeleton(reader, skeleton)
+    rig, name = reader.rig(), skeleton_name(reader, skeleton, "name one: data.dataset.skeleton")
     joints = reader.skeletons()[name]
     album = _Album(reader, rig)
     moments: list[_Moment] = []
     last: dict[int, float] = {}
     first_ns, time_s, others, seen = None, 0.0, 0, 0
     for number, pose in enumerate(reader.poses()):
-        at_ns = _time_ns(pose)
+        at_ns = exposed_ns(pose)
         first_ns = at_ns if first_ns is None else first_ns
         time_s = (at_ns - first_ns) / 1e9
         if pose.calibration_id != rig.calibration_id:
@@ -168,23 +134,6 @@ def read_take(path: Path, quality: Quality, every_s: float = 0.0, skeleton: str 
         numbers,
         time_s,
     )
-
-
-def _time_ns(pose: PoseSet) -> int:
-    exposed = [ns for ns in pose.stamps.exposed_ns if ns is not None]
-    return min(exposed) if exposed else pose.stamps.grouped_ns
-
-
-def _skeleton(reader: SessionReader, wanted: str) -> str:
-    names = list(reader.skeletons())
-    if wanted in names:
-        return wanted
-    if wanted or not names:
-        what = f"has no skeleton {wanted}" if wanted else "has no skeleton"
-        raise ConfigError(reader.path, what, f"it has {', '.join(names)}" if names else "leave it out")
-    if len(names) > 1:
-        raise ConfigError(reader.path, f"has skeletons {', '.join(names)}", "name one: data.dataset.skeleton")
-    return names[0]
 
 
 class _Album:
@@ -263,9 +212,4 @@ def _views(reader: SessionReader) -> dict[str, View]:
     return found
 
 
-def sessions_in(root: Path) -> Iterator[Path]:
-    """The session in a folder, or those in its folders, by name."""
-    if (root / "session.json").is_file():
-        yield root
-    elif root.is_dir():
-        yield from sorted(path.parent for path in root.glob("*/session.json"))
+__all__ = ["Quality", "Take", "believable", "read_take", "sessions_in"]

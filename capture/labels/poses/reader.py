@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType, ModuleType
+from typing import Literal
 
 from calib.formats.tables import MM_PER
 from calib.rig import Rig, read_rig
+from capture.labels.poses.pandas_tables import is_hdf5
 from capture.labels.poses.reading import How
 from capture.labels.poses.skeletons import skeleton_at
 from capture.labels.poses3d import Poses3D
-from rigpose.errors import ConfigError
+from rigpose.errors import ConfigError, MissingError
+from rigpose.extras import is_there, missing
 from rigpose.skeleton import Skeleton
 
 FORMATS = MappingProxyType(
@@ -23,6 +26,10 @@ FORMATS = MappingProxyType(
         "dannce": "capture.labels.poses.dannce",
         "capture": "capture.labels.poses.matched",
         "openmonkey": "capture.labels.poses.openmonkey",
+        "table": "capture.labels.poses.tables",
+        "tracks3d": "capture.labels.poses.tracks3d",
+        "session": "capture.labels.poses.recorded",
+        "2d": "capture.labels.poses.views",
     }
 )
 """Module of each format by the name that a user gives, in the order in which they are asked."""
@@ -41,7 +48,9 @@ def read_poses3d(
     size: tuple[int, int] | None = None,
     cameras: Sequence[str] = (),
     pick: str | None = None,
-    predictions: str = "alone",
+    predictions: Literal["alone", "always", "never"] = "alone",
+    min_confidence: float = 0.5,
+    accept_bad_rig: bool = False,
 ) -> Poses3D:
     """Read 3D poses, with their cameras and 2D points where the file has them.
 
@@ -58,6 +67,8 @@ def read_poses3d(
         cameras: As in `capture.labels.read_labels`, of 2D points.
         pick: Which part of a file that holds several: an animal, a skeleton.
         predictions: As in `capture.labels.read_labels`, of 2D points.
+        min_confidence: A 2D point with less of it is not triangulated from.
+        accept_bad_rig: Triangulate with a rig that `calib.quality` calls bad.
 
     Raises:
         ConfigError: It is no such file, does not follow its format, or does not say what only a user knows.
@@ -71,9 +82,10 @@ def read_poses3d(
     module = module_of(path, format)
     given = rig if isinstance(rig, Rig) or rig is None else read_rig(rig, rig_units)
     joints = skeleton if isinstance(skeleton, Skeleton) or skeleton is None else skeleton_at(str(skeleton))
-    poses: Poses3D = module.read(
-        path, How(units, given, joints, rate_hz, subject, size, tuple(cameras), pick, predictions)
+    how = How(
+        units, given, joints, rate_hz, subject, size, tuple(cameras), pick, predictions, min_confidence, accept_bad_rig
     )
+    poses: Poses3D = module.read(path, how)
     if not poses.there.any():
         raise ConfigError(path, f"holds no joint in any of its {len(poses)} poses", "give a file with poses in it")
     return poses
@@ -93,6 +105,8 @@ def module_of(path: Path, format: str | None = None) -> ModuleType:
         module = import_module(place)
         if module.recognises(path):
             return module
+    if is_hdf5(path) and not is_there("h5py"):
+        raise missing("h5py") or MissingError("h5py", "is not installed")
     raise ConfigError(path, "holds no 3D poses that are known here", f"formats are {', '.join(FORMATS)}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -34,7 +34,9 @@ class How:
     size: tuple[int, int] | None = None
     cameras: tuple[str, ...] = ()
     pick: str | None = None
-    predictions: str = "alone"
+    predictions: Literal["alone", "always", "never"] = "alone"
+    min_confidence: float = 0.5
+    accept_bad_rig: bool = False
 
     def millimetres(self, stated: str | None, where: object) -> float:
         """How many mm one unit of the file is.
@@ -62,6 +64,19 @@ class How:
         if stated is not None and self.rate_hz is not None and not np.isclose(stated, self.rate_hz, rtol=1e-3):
             raise ConfigError(where, f"says {stated:g} Hz, and --rate says {self.rate_hz:g}", "leave --rate out")
         return self.rate_hz if stated is None else stated
+
+    def ordered(self, named: Skeleton, where: object) -> Skeleton:
+        """The user's skeleton for a file that names its joints: it may add bones, not change names.
+
+        Raises:
+            ConfigError: It has other joints, or another order.
+        """
+        if self.skeleton is None:
+            return named
+        if self.skeleton.joints != named.joints:
+            what = f"has the joints {', '.join(named.joints)}, and the skeleton {self.skeleton.name} others"
+            raise ConfigError(where, what, "leave --skeleton out, or give one of these joints")
+        return self.skeleton
 
     def joints(self, n: int, where: object) -> Skeleton:
         """The skeleton of a file that names no joints: the user's, or numbered joints.

@@ -176,3 +176,78 @@ def openmonkey(root: Path, position_m: np.ndarray, frames: np.ndarray) -> tuple[
     column[:, 0] = names
     savemat(root / "Data.mat", {"T": {"name": column, "data": np.array(data, float)}})
     return folder, rig
+
+
+def columns_of(joints: Any, coords: Any, animals: Any = ("",)) -> list[tuple[str, ...]]:
+    """Names of DeepLabCut's columns."""
+    middle = [(animal, joint) if animal else (joint,) for animal in animals for joint in joints]
+    return [("net", *part, coord) for part in middle for coord in coords]
+
+
+def dlc_csv(path: Path, columns: list[tuple[str, ...]], frames: Any, cells: np.ndarray) -> Path:
+    """A table of DeepLabCut: rows of names, then a row a frame; NaN is an empty cell."""
+    levels = (
+        ("scorer", "individuals", "bodyparts", "coords") if len(columns[0]) == 4 else ("scorer", "bodyparts", "coords")
+    )
+    lines = [",".join((level, *(column[i] for column in columns))) for i, level in enumerate(levels)]
+    for frame, row in zip(frames, cells, strict=True):
+        lines.append(",".join((str(frame), *("" if np.isnan(cell) else repr(float(cell)) for cell in row))))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def dlc_hdf5(path: Path, columns: list[tuple[str, ...]], frames: Any, cells: np.ndarray, kind: str = "table") -> Path:
+    """The same as pandas writes it: with format="table", or fixed."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("df_with_missing")
+        if kind == "table":
+            group.attrs["pandas_type"] = np.bytes_("frame_table")
+            group.attrs["non_index_axes"] = np.bytes_(pickle.dumps([(1, columns)], protocol=0))
+            record = np.zeros(len(cells), [("index", "<i8"), ("values_block_0", "<f8", (len(columns),))])
+            record["index"], record["values_block_0"] = frames, cells
+            group.create_dataset("table", data=record)
+        else:
+            group.attrs["pandas_type"] = np.bytes_("frame")
+            group.attrs["axis0_nlevels"] = len(columns[0])
+            for level in range(len(columns[0])):
+                names = sorted({column[level] for column in columns})
+                group.create_dataset(f"axis0_level{level}", data=np.array(names, dtype="S"))
+                codes = [names.index(column[level]) for column in columns]
+                group.create_dataset(f"axis0_label{level}", data=np.array(codes, dtype=np.int8))
+            group.create_dataset("axis1", data=np.asarray(frames))
+            group.create_dataset("block0_values", data=cells)
+    return path
+
+
+def anipose_csv(path: Path, joints: Any, position: np.ndarray, matrix: Any = None, centre: Any = None) -> Path:
+    """anipose's pose-3d table, of positions in its own frame where there is one: X M^T - centre."""
+    matrix = np.eye(3) if matrix is None else matrix
+    centre = np.zeros(3) if centre is None else np.asarray(centre)
+    there = position @ matrix.T - centre
+    head = [f"{joint}_{what}" for joint in joints for what in ("x", "y", "z", "error", "ncams", "score")]
+    head += [f"M_{i}{j}" for i in range(3) for j in range(3)] + [f"center_{i}" for i in range(3)] + ["fnum"]
+    lines = [",".join(head)]
+    for number, row in enumerate(there):
+        cells = [cell for joint in row for cell in (*joint, 1.5, 3.0, 0.9)]
+        cells = [*cells, *matrix.ravel(), *centre, number]
+        lines.append(",".join("" if np.isnan(cell) else repr(float(cell)) for cell in cells))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def analysis(path: Path, joints: Any, points: np.ndarray, scores: np.ndarray, tracks: Any = ("track_0",)) -> Path:
+    """SLEAP's export of tracks; points (T, A, J, 2), scores (T, A, J)."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["tracks"] = points.transpose(1, 3, 2, 0)
+        file["point_scores"] = scores.transpose(1, 2, 0)
+        file["node_names"] = np.array(joints, dtype="S")
+        file["track_names"] = np.array(tracks, dtype="S")
+        file["edge_inds"] = np.array([[0, 1]], dtype=np.int32)
+    return path
