@@ -18,7 +18,7 @@ from rigpose.errors import ConfigError
 from rigpose.pose import MAX_VIEWS
 
 Units = Literal["mm", "cm", "m"]
-Method = Literal["triangulate"]
+Method = Literal["triangulate", "lift"]
 Box = tuple[float, float, float, float]
 Fit = Literal["crop", "scale", "letterbox"] | tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -121,7 +121,8 @@ class SolveSection(Config):
         gate_sigma: Residual beyond which a view's keypoint is doubted, in units of that deviation.
         max_sigma_mm: Largest standard deviation of a position that still counts as solved; by default
             3 % of the rig's working distance.
-        max_lifted_sigma_mm: The same of a joint that one view sees and a volumetric model places; by default 10 %.
+        max_lifted_sigma_mm: The same of a joint that a volumetric model or a lifter places because one view sees it, or
+            none does; by default 10 %.
     """
 
     sigma_share: float = Field(0.01, gt=0, lt=1)
@@ -129,6 +130,20 @@ class SolveSection(Config):
     gate_sigma: float = Field(4.0, gt=0)
     max_sigma_mm: float | None = Field(None, gt=0)
     max_lifted_sigma_mm: float | None = Field(None, gt=0)
+
+
+class LiftSection(Config):
+    """How joints are placed that fewer than two views see.
+
+    Attributes:
+        model: A lifter's file, or a name of the zoo; without one nothing is lifted.
+        scale: What tells how large, and so how far away, a subject is that a single camera sees: ``model`` = as large
+            as those that the lifter learned from, ``floor`` = it stands on the floor of the rig's world, or the
+            longest side of the box about it in mm, typically, in the sense of the lifter's ``size_mm``.
+    """
+
+    model: str | None = None
+    scale: Literal["model", "floor"] | Annotated[float, Field(gt=0)] = "model"
 
 
 def _off(value: object) -> object:
@@ -154,12 +169,13 @@ class EngineSection(Config):
 
     Attributes:
         model: An ONNX, a model document or a zoo name.
-        method: How 2D becomes 3D.
+        method: How 2D becomes 3D: ``triangulate``, or ``lift`` = one view suffices; what two see is triangulated.
+        lift: The lifter, which both methods fall back on where views do not see a joint.
         runtime: ``auto`` or a runtime's name; one that is named never falls back.
         threads: Threads of the network; by default all cores but none for itself on two.
         deadline_periods: Frame periods after the first frame of a set at which it leaves incomplete.
         min_views: Views below which a set is counted incomplete and not solved; by default two, and one where a
-            volumetric model follows a subject.
+            volumetric model or a lifter follows a subject, or the method is ``lift``.
         send_points2d: Send the 2D keypoints with each pose.
     """
 
@@ -173,6 +189,7 @@ class EngineSection(Config):
     finder: FinderSection = FinderSection()
     tracker: TrackerSection = TrackerSection()
     solve: SolveSection = SolveSection()
+    lift: LiftSection = LiftSection()
     smooth: Annotated[SmoothSection | None, BeforeValidator(_off)] = None
 
 
@@ -299,6 +316,9 @@ def load_system(path: Path, *, data: Path | None = None, assignments: Iterable[s
     if engine.model is not None and Path(engine.model).suffix:
         # A file; a name without one is the zoo's.
         engine = engine.model_copy(update={"model": str(path.resolve().parent / Path(engine.model).expanduser())})
+    if engine.lift.model is not None and Path(engine.lift.model).suffix:
+        lifter = str(path.resolve().parent / Path(engine.lift.model).expanduser())
+        engine = engine.model_copy(update={"lift": engine.lift.model_copy(update={"model": lifter})})
     # A default is not validated, so it does not know its file: each process would take it for a folder of its own.
     record = config.record.model_copy(update={"to": path.resolve().parent / config.record.to})
     return config.model_copy(update={"cameras": cameras, "engine": engine, "record": record})
