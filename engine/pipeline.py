@@ -19,6 +19,7 @@ from engine.crop import Crop, Picture
 from engine.document import ModelDocument
 from engine.geometry import Geometry
 from engine.graph import BASE_INPUTS, SPREAD
+from engine.lift_solver import LiftSolver, LocatedLifter
 from engine.runtimes import Runtime
 from engine.smooth import OneEuro
 from engine.solve import Observation, Solver
@@ -45,6 +46,7 @@ class Pipeline:
         config: The run's config.
         verdict: What ``calib.quality`` said of the rig; stands in every pose.
         volumetric: Whether the graph reads joints from a cube (`engine.graph.Graph.is_volumetric`).
+        lifter: Stands in for views that do not see a joint; ``None`` = nothing does.
 
     Raises:
         ConfigError: The config names a camera or a box that does not exist.
@@ -59,6 +61,7 @@ class Pipeline:
         verdict: str = "good",
         *,
         volumetric: bool = False,
+        lifter: LocatedLifter | None = None,
     ) -> None:
         engine = config.engine
         self.geometry = Geometry(rig, config)
@@ -74,7 +77,13 @@ class Pipeline:
         self._finder = finders.create(engine.finder, self._size, rig.names, margin)
         self._track = Track(engine.tracker, self._size, margin)
         self._volumetric = volumetric
-        self._solver = self._new_solver()
+        self.lifter = lifter
+        if lifter is not None and volumetric:
+            raise ConfigError(
+                "engine.lift.model", f"is {lifter.lifter.document.id}, but model {document.id} lifts by its volume",
+                "leave one of both out",
+            )  # fmt: skip
+        self._solver, self._lift = self._new_solver(), self._new_lift()
         self._base = Base(document.skeleton.root, float(self.geometry.exact.world[3]), engine.tracker.base_s)
         self._smooth = OneEuro(engine.smooth) if engine.smooth else None
         width, height = self._size
@@ -94,13 +103,24 @@ class Pipeline:
         kind = VolumeSolver if self._volumetric else Solver
         return kind(self.geometry.exact, self._config.solve, self.document.output.min_score)
 
+    def _new_lift(self) -> LiftSolver | None:
+        if self.lifter is None:
+            return None
+        document = self.document
+        return LiftSolver(
+            self.geometry.exact, self._config, document.output.min_score, self.lifter, document.skeleton.joints
+        )
+
     def warm_up(self) -> None:
         """Do once what the first set would otherwise wait for."""
         self.runtime.warmup()
         blank = np.zeros((*self._size[::-1], 3), np.uint8)
         frame = Frame("", 0, blank, "BGR8", 0, "arrival", 0, self._size)
         crops: list[Crop | None] = [Crop((10.0, 10.0), 1.0)] * self.n_views
-        self._solve(self._observe([Picture(frame)] * self.n_views, crops, [None] * self.n_views))
+        seen = self._observe([Picture(frame)] * self.n_views, crops, [None] * self.n_views)
+        pose = self._solve(seen)
+        if self._lift is not None:
+            self._lift.alone(pose, seen)
 
     def process(self, frames: FrameSet) -> PoseSet:
         """The poses in a frame set.
@@ -113,12 +133,12 @@ class Pipeline:
             ConfigError: A picture does not fit the calibration.
         """
         if self.geometry.fit(frames.frames):
-            self._solver = self._new_solver()
+            self._solver, self._lift = self._new_solver(), self._new_lift()
         present = sum(frame is not None for frame in frames.frames)
         subjects: tuple[SubjectPose, ...] = ()
         self._inferred_ns = now_ns()
         self._last = None
-        incomplete = present < (self._config.min_views or (2 if self._middle(frames) is None else 1))
+        incomplete = present < (self._config.min_views or (1 if self._goes_on_alone(frames) else 2))
         if not incomplete:
             pictures = [None if f is None or f.image is None else Picture(f) for f in frames.frames]
             subject = self._answer(frames, pictures)
@@ -151,6 +171,8 @@ class Pipeline:
                 self._base.update(pose, exposed_ns(frames))
             return replace(pose, state="tracked")
         self._base.end()
+        if self._lift is not None:
+            self._lift.reset()
         if self._smooth:
             self._smooth.reset()
         return _without_positions(pose)
@@ -158,6 +180,14 @@ class Pipeline:
     def _begin(self, pose: SubjectPose, frames: FrameSet, seen: Quality) -> None:
         self._track.begin(pose, frames.tick, seen)
         self._base.begin(pose, exposed_ns(frames))
+        if self._lift is not None:
+            self._lift.reset()
+
+    def _goes_on_alone(self, frames: FrameSet) -> bool:
+        """Whether a single view would do for this set."""
+        if self._config.method == "lift":
+            return True
+        return self._middle(frames) is not None or (self._lift is not None and self._track.active)
 
     def _middle(self, frames: FrameSet) -> np.ndarray | None:
         """Where the cube of a volumetric graph stands; ``None`` = where it finds the root itself."""
@@ -196,6 +226,8 @@ class Pipeline:
     def _found(self, best: Observation) -> tuple[SubjectPose, Quality] | None:
         """The pose in what the search has seen so far, if it is a subject."""
         pose = self._solve(best)
+        if self._lift is not None and self._config.method == "lift":
+            pose = self._lift.alone(pose, best)
         seen = quality(pose, best.sigma_px)
         return (pose, seen) if self._track.plausible(seen) else None
 
@@ -203,7 +235,10 @@ class Pipeline:
         """Look where the track expects the subject."""
         crops = self._track_crops(frames, pictures)
         seen = self._observe(pictures, crops, frames.frames, self._middle(frames))
-        return self._solve(seen), seen.sigma_px
+        pose = self._solve(seen)
+        if self._lift is not None:
+            pose = self._lift.follow(pose, seen, exposed_ns(frames))
+        return pose, seen.sigma_px
 
     def _observe(
         self,
@@ -351,6 +386,8 @@ class Pipeline:
         self.on_warning("the crops had followed something else; the finder's subject is followed now")
         self._track.begin(found[0], check.tick, found[1])
         self._base.begin(found[0], check.exposed_ns)
+        if self._lift is not None:
+            self._lift.reset()
         return True
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from calib.camera import Camera
 from calib.fit import fit_camera
-from calib.quality import Verdict, judge
+from calib.quality import FLOOR, Verdict, judge
 from calib.rig import Rig, read_rig
 from capture.sources.base import Facts, check
 from capture.views import View, Views
 from capture.virtual.scenario import load_scenario
 from capture.virtual.world import World
 from engine.config import SystemConfig
-from engine.document import LocatedModel, check_domain, find_model
+from engine.document import LocatedModel, ModelDocument, check_domain, find_model
+from engine.fallback_tuning import tuning_of
+from engine.lift import Lifter, lifter_names, lifter_path
+from engine.lift_solver import LocatedLifter
+from engine.lifter_document import read_lifter_document
 from rigpose.errors import ConfigError, VerdictError
 
 DEFAULT_RATE = 30.0
@@ -51,9 +56,15 @@ def load_rig(config: SystemConfig, where: object = "config") -> Rig:
                 f"it knows {', '.join(rig.names)}",
             )  # fmt: skip
     rig = rig.select(config.camera_names)
-    if config.rig.world is not None:
-        rig = replace(rig, metadata={**rig.metadata, "world": config.rig.world})
-    return rig
+    world = config.rig.world
+    if world is None and "world" not in rig.metadata and len(rig) == 1 and _is_the_world(rig.cameras[0]):
+        world = f"camera:{rig.names[0]}"
+    return rig if world is None else replace(rig, metadata={**rig.metadata, "world": world})
+
+
+def _is_the_world(camera: Camera) -> bool:
+    """Whether a camera's axes are the world's: it was calibrated alone."""
+    return not camera.rvec.any() and not camera.t.any()
 
 
 def judge_rig(config: SystemConfig, rig: Rig) -> Verdict:
@@ -63,13 +74,13 @@ def judge_rig(config: SystemConfig, rig: Rig) -> Verdict:
         ConfigError: It has fewer cameras than a set needs to be solved.
         VerdictError: It is bad and ``accept_bad_rig`` is not set.
     """
-    # A volumetric model goes on with one view, but begins with two.
-    least = config.engine.min_views or 2
+    # A volumetric model or a lifter goes on with one view, but begins with two, unless the method is to lift.
+    least = config.engine.min_views or (1 if config.engine.method == "lift" else 2)
     if len(rig) < least:
         raise ConfigError(
             config.rig.origin,
             f"key engine.min_views: is {least}, and there is only {', '.join(rig.names)}",
-            "add a camera: one alone sees no depth",
+            "add a camera: one alone sees no depth, unless a lifter tells it (--method lift --lifter FILE)",
         )
     verdict = judge(rig)
     if verdict.verdict == "bad" and not config.accept_bad_rig:
@@ -90,6 +101,48 @@ def locate_model(config: SystemConfig, where: object) -> LocatedModel:
     real = any(check(section.source, where).real_camera for section in config.cameras.values())
     check_domain(located.document, real_cameras=real, force=config.force)
     return located
+
+
+def locate_lifter(config: SystemConfig, model: ModelDocument, rig: Rig, where: object) -> LocatedLifter | None:
+    """The config's lifter, where it may be used behind its model and on its cameras; ``None`` = it asks for none.
+
+    Raises:
+        ConfigError: The method needs one and none is given, it cannot be used, the model has not its joints, it
+            learned from drawn subjects and the cameras are real, or the floor is to tell the scale and the rig's
+            world has none.
+    """
+    section = config.engine.lift
+    if section.model is None:
+        if config.engine.method == "lift":
+            names = ", ".join(lifter_names())
+            raise ConfigError(
+                where, "key engine.lift.model: is missing, and method lift needs a lifter",
+                f"give --lifter FILE, or a name of: {names}",
+            )  # fmt: skip
+        return None
+    path = lifter_path(section.model)
+    document, proto = read_lifter_document(path)
+    missing = [joint for joint in document.skeleton.joints if joint not in model.skeleton.joints]
+    if missing:
+        raise ConfigError(
+            f"{where}: key engine.lift.model",
+            f"lifter {document.id} lifts {missing[0]}, which model {model.id} does not see",
+            f"give a lifter for the joints of {model.skeleton.name}",
+        )
+    real = any(check(camera.source, where).real_camera for camera in config.cameras.values())
+    if document.domain == "synthetic" and real and not config.force:
+        raise ConfigError(
+            f"lifter {document.id}",
+            "learned from drawn subjects (domain: synthetic) and the cameras are real",
+            "give a lifter of domain real, or --force to see what it makes of them",
+        )
+    if section.scale == "floor" and rig.metadata.get("world") != FLOOR:
+        raise ConfigError(
+            f"{where}: key engine.lift.scale",
+            f"is floor, but the world of {config.rig.origin} is {rig.metadata.get('world', 'not said')}",
+            "set the origin on the floor (rigpose calibrate origin), or give the subject's size in mm",
+        )
+    return LocatedLifter(Lifter(document, proto), tuning_of(proto, document, path))
 
 
 def complete_rate(config: SystemConfig, where: object) -> SystemConfig:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 
@@ -28,12 +28,12 @@ from capture.sync import Synchroniser
 from engine import runtimes
 from engine.account import FrameAccount
 from engine.arguments import config_of, model_argument, rig_parser, run_dir_of
-from engine.config import SystemConfig
+from engine.config import Method, SystemConfig
 from engine.graph import compose
 from engine.intake import Intake
 from engine.mailbox import Mailbox
 from engine.pipeline import Pipeline
-from engine.preflight import complete_rate, judge_rig, load_rig, locate_model
+from engine.preflight import complete_rate, judge_rig, load_rig, locate_lifter, locate_model
 from engine.publisher import Publisher
 from rigpose.errors import ExitCode
 from rigpose.logs import log_to
@@ -65,10 +65,15 @@ def build_pipeline(config: SystemConfig, where: object = "config") -> tuple[Pipe
     for finding in verdict.findings:
         log.warning("%s: %s", config.rig.origin, finding)
     located = locate_model(config, where)
+    lifter = locate_lifter(config, located.document, rig, where)
     graph = compose(located, n_views=len(rig))
     runtime = runtimes.create(graph, config.engine.runtime, threads=config.engine.threads)
-    pipeline = Pipeline(rig, located.document, runtime, config, verdict.verdict, volumetric=graph.is_volumetric)
+    pipeline = Pipeline(
+        rig, located.document, runtime, config, verdict.verdict, volumetric=graph.is_volumetric, lifter=lifter
+    )
     pipeline.warm_up()
+    if lifter is not None:
+        log.info("lifter %s", lifter.lifter.document.id)
     log.info("model %s on %s (%s), graph %s", located.document.id, runtime.name, runtime.precision, runtime.graph_hash)
     return pipeline, verdict
 
@@ -121,7 +126,12 @@ class Engine:
             "engine",
             epoch,
             self.counted,
-            {"model": pipeline.document.id, "runtime": pipeline.runtime.name, "verdict": verdict.verdict},
+            {
+                "model": pipeline.document.id,
+                "lifter": _lifter_id(pipeline),
+                "runtime": pipeline.runtime.name,
+                "verdict": verdict.verdict,
+            },
         )
         meta = partial(meta_of, config, pipeline, verdict)
         self._publisher = Publisher(
@@ -321,9 +331,13 @@ class Engine:
         return replace(frames, frames=kept) if any(f is not None for f in kept) else None
 
 
+def _lifter_id(pipeline: Pipeline) -> str | None:
+    return None if pipeline.lifter is None else pipeline.lifter.lifter.document.id
+
+
 def meta_of(config: SystemConfig, pipeline: Pipeline, verdict: Verdict) -> dict[str, Any]:
     """What a late subscriber needs to read poses without any file."""
-    document = pipeline.document
+    document, lifter = pipeline.document, pipeline.lifter
     return {
         "name": config.name,
         "units": "mm",
@@ -333,6 +347,7 @@ def meta_of(config: SystemConfig, pipeline: Pipeline, verdict: Verdict) -> dict[
         "rate": config.rate,
         "skeletons": {document.skeleton.name: document.skeleton.model_dump(mode="json")},
         "model": document.model_dump(mode="json", exclude_none=True),
+        "lifter": None if lifter is None else lifter.lifter.document.model_dump(mode="json", by_alias=True),
         "rig": rig_document(pipeline.geometry.rig),
         "calibration_id": pipeline.geometry.calibration.calibration_id,
         "verdict": verdict.verdict,
@@ -348,12 +363,16 @@ def main(arguments: list[str] | None = None) -> int:
         "python -m engine.serve rig.yaml --model movenet.onnx",
     )
     parser.add_argument("--model", help="ONNX, model document or zoo name; replaces engine.model")
+    parser.add_argument("--method", choices=get_args(Method), help="replaces engine.method; lift: one camera suffices")
+    parser.add_argument("--lifter", help="a lifter's file or zoo name; replaces engine.lift.model")
     parser.add_argument("--accept-bad-rig", action="store_true", help="go on with a rig that is judged bad")
     parser.add_argument("--force", action="store_true", help="allow a synthetic model on a real camera")
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     given = {
         "engine.model": model_argument(options.model),
+        "engine.method": options.method,
+        "engine.lift.model": model_argument(options.lifter),
         "accept_bad_rig": options.accept_bad_rig or None,
         "force": options.force or None,
     }

@@ -107,6 +107,12 @@ def launch(
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="An ONNX file, a YAML file or a name from `models list`.")
     ] = None,
+    method: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="triangulate, or lift: one camera suffices; default: config.")
+    ] = None,
+    lifter: Annotated[
+        str | None, typer.Option(metavar="LIFTER", help="What stands in for views that do not see: a file or a name.")
+    ] = None,
     lossless: Annotated[
         bool | None,
         typer.Option("--lossless/--live", help="Wait for the engine, or let the newest frames win; default: config."),
@@ -148,6 +154,8 @@ def launch(
             config,
             data=data,
             model=model,
+            method=method,
+            lifter=lifter,
             mode=None if lossless is None else "lossless" if lossless else "live",
             rate=rate,
             sets=sets,

@@ -11,7 +11,7 @@ from pathlib import Path
 from capture.rundir import RunDirectory, new_session_id
 from engine.arguments import model_argument, replacing
 from engine.config import SystemConfig, load_system
-from engine.preflight import check_sizes, complete_rate, judge_rig, load_rig, locate_model
+from engine.preflight import check_sizes, complete_rate, judge_rig, load_rig, locate_lifter, locate_model
 from engine.runtimes import check_name as check_runtime
 from nodes.run import Run
 from rigpose.errors import ConfigError, ExitCode
@@ -32,7 +32,8 @@ def prepare(config: SystemConfig, where: object) -> SystemConfig:
     config = complete_rate(config, where)
     check_sizes(config, rig, where)
     judge_rig(config, rig)
-    locate_model(config, where)
+    located = locate_model(config, where)
+    locate_lifter(config, located.document, rig, where)
     check_runtime(config.engine.runtime, f"{where}: key engine.runtime")
     return config
 
@@ -55,6 +56,8 @@ def launch(
     *,
     data: Path | None = None,
     model: str | None = None,
+    method: str | None = None,
+    lifter: str | None = None,
     mode: str | None = None,
     rate: float | None = None,
     sets: int | None = None,
@@ -88,7 +91,8 @@ def launch(
     given = {
         "mode": mode, "rate": rate, "sets": sets, "record.enabled": record,
         "record.to": None if record_to is None else str(record_to.resolve()),
-        "engine.model": model_argument(model),
+        "engine.model": model_argument(model), "engine.method": method,
+        "engine.lift.model": model_argument(lifter),
         "accept_bad_rig": accept_bad_rig or None, "force": force or None,
         "session.subject": subject, "session.experimenter": experimenter, "session.notes": notes,
     }  # fmt: skip

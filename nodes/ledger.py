@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from capture.control import NodeReport
-from rigpose.pose import TRIANGULATED, PoseSet
+from rigpose.pose import LIFTED, PREDICTED, TRIANGULATED, PoseSet
 from rigpose.stamps import STAGES
 from rigpose.summary import (
     CameraAccount,
@@ -41,6 +41,8 @@ class PoseTally:
     poses: int = 0
     joints: int = 0
     solved: int = 0
+    lifted: int = 0
+    predicted: int = 0
     first_ns: int | None = None
     last_ns: int = 0
     missed_messages: int = 0
@@ -93,7 +95,10 @@ class PoseTally:
             measured = subject.measured
             self.joints += measured.size
             # One view's joint is measured, yet not solved: `Summary` counts those of at least two.
-            self.solved += int((measured & (np.asarray(subject.how) == TRIANGULATED)).sum())
+            how = np.asarray(subject.how)
+            self.solved += int((measured & (how == TRIANGULATED)).sum())
+            self.lifted += int((measured & (how == LIFTED)).sum())
+            self.predicted += int((how == PREDICTED).sum())
             residual = np.where(np.isfinite(subject.residual_px), subject.residual_px, np.nan)[:, measured]
             seen = np.isfinite(residual)
             count = seen.sum(axis=0)
@@ -234,6 +239,8 @@ def summarise(
             p50=tally.lag.percentile(50), p99=tally.lag.percentile(99), max=tally.lag_max if tally.sets else None
         ),
         joints_solved_share=tally.solved / tally.joints if tally.joints else None,
+        joints_lifted_share=tally.lifted / tally.joints if tally.joints else None,
+        joints_predicted_share=tally.predicted / tally.joints if tally.joints else None,
         residual_px=ResidualPx(median=tally.residual_px.percentile(50), p95=tally.residual_px.percentile(95)),
         views_used=ViewsUsed(mean=tally.views_used.mean, p5=tally.views_used.percentile(5, tail="lower")),
         latency_ms=latency,

@@ -32,6 +32,12 @@ def _number(value: float | None, digits: int = 1, unit: str = "") -> str:
     return "-" if value is None else f"{value:.{digits}f}{unit}"
 
 
+def _stood_in(summary: Summary) -> str:
+    """Which share of the joints was got otherwise than by two views; nothing where none was."""
+    shares = {"lifted": summary.joints_lifted_share, "predicted": summary.joints_predicted_share}
+    return "".join(f"  {how} {100 * share:.1f} %" for how, share in shares.items() if share)
+
+
 def render(status: Status) -> Group:
     """A status as a line on the run, and tables of its figures, its nodes and its frames."""
     summary = Summary.model_validate(status["summary"])
@@ -44,6 +50,7 @@ def render(status: Status) -> Group:
     headline = Text(
         f"{status['name']}  {status['running_s']:.0f} s  {summary.sets} sets  {summary.poses} poses  "
         f"residual {_number(summary.residual_px.median)} px  views {_number(summary.views_used.mean)}"
+        f"{_stood_in(summary)}"
     )
     return Group(headline, figures_table(status["recent"], summary), nodes, frames_table(summary))
 
@@ -171,7 +178,7 @@ def print_summary(summary: Summary) -> None:
     share = None if summary.joints_solved_share is None else 100 * summary.joints_solved_share
     console.print(
         f"{summary.poses} poses in {summary.sets} sets, {_number(summary.fps)} fps, "
-        f"lag p99 {_number(summary.lag_frames.p99)} frames; joints solved {_number(share)} %, "
+        f"lag p99 {_number(summary.lag_frames.p99)} frames; joints solved {_number(share)} %{_stood_in(summary)}, "
         f"views used {_number(summary.views_used.mean, 2)}, "
         f"residual median {_number(summary.residual_px.median, 2)} px, p95 {_number(summary.residual_px.p95, 2)} px"
     )

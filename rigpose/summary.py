@@ -171,6 +171,8 @@ class Summary(_Part):
     fps: float | None = None
     lag_frames: LagFrames = LagFrames()
     joints_solved_share: float | None = None
+    joints_lifted_share: float | None = None
+    joints_predicted_share: float | None = None
     residual_px: ResidualPx = ResidualPx()
     views_used: ViewsUsed = ViewsUsed()
     latency_ms: dict[str, Percentiles] = {}
