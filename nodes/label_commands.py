@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nodes.calibrate.options import end
+from nodes.calibrate.options import end, size_of
 
 
 class Predictions(StrEnum):
@@ -60,18 +60,43 @@ def labels(
         typer.Option(metavar="NAMES", help="Names in those of the files, by commas, or a pattern: 'run*_{camera}'."),
     ] = None,
     skeleton: Annotated[
-        str | None, typer.Option(metavar="NAME", help="OpenPose's: body25, body25b, coco18 or mpi15.")
+        str | None,
+        typer.Option(metavar="NAME", help="OpenPose's: body25, body25b, coco18 or mpi15; of 3D poses a file or names."),
     ] = None,
     category: CategoryOption = None,
     predictions: PredictionsOption = Predictions.alone,
     origin: OriginOption = PixelOrigin.centre,
+    format: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of 3D poses, where their content is not told.")
+    ] = None,
+    pick: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of 3D poses with several: a recording, a skeleton.")
+    ] = None,
+    rig: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The cameras: points of several become 3D poses.")
+    ] = None,
+    rig_units: Annotated[
+        str | None, typer.Option(metavar="mm|cm|m", help="Of a rig file that does not say them.")
+    ] = None,
+    units: Annotated[str | None, typer.Option(metavar="mm|cm|m", help="Of 3D poses that do not say them.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Of the pictures, where 3D poses have cameras without it.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(metavar="HZ", min=0, help="Frames a second of 3D poses.")] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(metavar="C", min=0, max=1, help="Of points to triangulate from; default 0.5.")
+    ] = None,
+    accept_bad_rig: Annotated[
+        bool, typer.Option("--accept-bad-rig", help="Triangulate although the cameras look wrong.")
+    ] = False,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw some pictures with their points.")] = None,
     write: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all labels as one file of ours.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what labelled keypoints hold.
+    """Show what labelled keypoints, or 3D poses, hold.
 
-    Reads DeepLabCut, SLEAP, COCO and OpenPose: counts of each joint, boxes, cameras, pictures that are missing.
+    Reads DeepLabCut, SLEAP, COCO and OpenPose: counts of each joint, boxes, cameras, pictures that are missing. Of 3D
+    poses (npz, DeepFly3D, Label3D, anipose, sessions): missing joints, extent, reprojection.
     """
 
     def body() -> int:
@@ -85,6 +110,15 @@ def labels(
             category=category,
             predictions=predictions.value,
             origin=origin.value,
+            format=format,
+            pick=pick,
+            rig=rig,
+            rig_units=rig_units,
+            units=units,
+            size=size_of(size) if size else None,
+            rate_hz=rate,
+            min_confidence=min_confidence,
+            accept_bad_rig=accept_bad_rig,
             png=png,
             write=write,
             as_json=json,

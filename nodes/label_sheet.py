@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,8 @@ TILE = (320, 240)
 MOST = 20
 _MARGIN = 0.25
 _SHIFT = 4
-_TEXT = 16
+LINE = 16
+"""Height of a tile's line of text, px."""
 
 
 def write_sheet(labels: Labels, png: Path, most: int = MOST) -> int:
@@ -37,12 +39,29 @@ def write_sheet(labels: Labels, png: Path, most: int = MOST) -> int:
         what = f"none of the {len(labels)} labelled pictures was found"
         raise RigposeError(png, f"holds nothing: {what}", "name their folder: --pictures FOLDER")
     columns = int(np.ceil(np.sqrt(len(tiles))))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    shown = min(len(chosen), len(tiles))
+    write_tiles(tiles, columns, png)
+    return shown
+
+
+def write_tiles(tiles: Sequence[np.ndarray], columns: int, png: Path) -> None:
+    """Tiles row by row as one picture.
+
+    Raises:
+        RigposeError: It cannot be written.
+    """
+    tiles = [*tiles, *[np.zeros_like(tiles[0])] * (-len(tiles) % columns)]
     rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
     png.parent.mkdir(parents=True, exist_ok=True)
     if png.suffix.lower() not in (".png", ".jpg") or not cv2.imwrite(str(png), np.vstack(rows)):
         raise RigposeError(png, "cannot be written", "check the folder, and give a name that ends in .png")
-    return min(len(chosen), len(tiles))
+
+
+def titled(tile: np.ndarray, text: str) -> np.ndarray:
+    """The tile with a line of text at its top."""
+    cv2.rectangle(tile, (0, 0), (TILE[0], LINE), (0, 0, 0), cv2.FILLED)
+    cv2.putText(tile, text[-48:], (3, LINE - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.37, (255, 255, 255), 1, cv2.LINE_AA)
+    return tile
 
 
 def _chosen(labels: Labels, most: int) -> list[LabelledFrame]:
@@ -60,13 +79,11 @@ def _tile(frame: LabelledFrame, image: UInt8[np.ndarray, "H W 3"], skeleton: Ske
     matrix = _crop(frame)
     tile = _cut(image, matrix)
     for points, hidden in zip(frame.points, frame.hidden, strict=True):
-        _draw(tile, points @ matrix[:, :2].T + matrix[:, 2], hidden, skeleton)
+        draw(tile, points @ matrix[:, :2].T + matrix[:, 2], hidden, skeleton)
     picture = frame.picture
     name = picture.stated.rpartition("/")[2] + ("" if picture.index is None else f" #{picture.index}")
     text = f"{frame.camera}: {name}" if frame.camera and frame.camera not in name else name
-    cv2.rectangle(tile, (0, 0), (TILE[0], _TEXT), (0, 0, 0), cv2.FILLED)
-    cv2.putText(tile, text[-48:], (3, _TEXT - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.37, (255, 255, 255), 1, cv2.LINE_AA)
-    return tile
+    return titled(tile, text)
 
 
 def _cut(image: UInt8[np.ndarray, "H W 3"], matrix: Float[np.ndarray, "2 3"]) -> np.ndarray:
@@ -86,13 +103,14 @@ def _crop(frame: LabelledFrame) -> Float[np.ndarray, "2 3"]:
     known = known[np.isfinite(known).all(axis=-1)]
     low, high = known.min(axis=0), known.max(axis=0)
     side = np.maximum(high - low, 8.0) * (1 + 2 * _MARGIN)
-    room = np.array([TILE[0], TILE[1] - _TEXT])
+    room = np.array([TILE[0], TILE[1] - LINE])
     scale = float((room / side).min())
-    shift = (room - 1) / 2 + (0, _TEXT) - scale * (low + high) / 2
+    shift = (room - 1) / 2 + (0, LINE) - scale * (low + high) / 2
     return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
 
 
-def _draw(tile: np.ndarray, px: Float[np.ndarray, "J 2"], hidden: Bool[np.ndarray, " J"], skeleton: Skeleton) -> None:
+def draw(tile: np.ndarray, px: Float[np.ndarray, "J 2"], hidden: Bool[np.ndarray, " J"], skeleton: Skeleton) -> None:
+    """Bones as lines, seen joints as discs and hidden ones as rings, in the colours of their sides."""
     known = np.isfinite(px).all(axis=-1)
     fine = np.rint(np.nan_to_num(np.clip(px, -1e4, 1e4)) * 2**_SHIFT).astype(int)
     for a, b in skeleton.edges:

@@ -1,4 +1,4 @@
-"""`rigpose labels`: what is in a file or folder of labelled keypoints, and a look at it."""
+"""`rigpose labels`: what is in a file or folder of labelled keypoints or of 3D poses, and a look at it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from capture.labels import Labels, read_labels, write_labels
+from capture.labels import Labels, read_labels, read_poses3d, write_labels
+from capture.labels.poses.reader import holds_poses3d
 from capture.labels.reader import Origin, Predictions
+from rigpose.errors import ConfigError
 
 _LISTED = 5
 
@@ -25,6 +27,15 @@ def labels(
     category: str | None = None,
     predictions: Predictions = "alone",
     origin: Origin = "centre",
+    format: str | None = None,
+    pick: str | None = None,
+    rig: Path | None = None,
+    rig_units: str | None = None,
+    units: str | None = None,
+    size: tuple[int, int] | None = None,
+    rate_hz: float | None = None,
+    min_confidence: float | None = None,
+    accept_bad_rig: bool = False,
     png: Path | None = None,
     write: Path | None = None,
     as_json: bool = False,
@@ -35,10 +46,19 @@ def labels(
         path: The file or folder.
         pictures: Where its videos or pictures are.
         cameras: Names separated by commas, or a pattern with ``{camera}``.
-        skeleton: Of OpenPose's points.
+        skeleton: Of OpenPose's points; of 3D poses without names a file with names, or names.
         category: Of a COCO file with several; ``single`` = DeepLabCut's unique body parts.
         predictions: Whether points that a network set count.
         origin: What (0, 0) is in formats that leave it open.
+        format: Of 3D poses.
+        pick: Which part of 3D poses that hold several.
+        rig: The cameras: 2D points of several are triangulated, 3D poses without cameras get these.
+        rig_units: Of a rig file that does not say it.
+        units: Of 3D poses that do not say it.
+        size: (width, height) px of the pictures, of 3D poses whose cameras have none.
+        rate_hz: Of 3D poses that do not say it.
+        min_confidence: Of a 2D point to triangulate from.
+        accept_bad_rig: Triangulate with a bad rig.
         png: A contact sheet to draw.
         write: A file of our own to write.
         as_json: Print JSON.
@@ -46,10 +66,38 @@ def labels(
     Raises:
         RigposeError: The labels cannot be read, or a file cannot be written.
     """
+    names = [name.strip() for name in cameras.split(",")] if cameras else ()
+    if format is not None or rig is not None or (path.exists() and holds_poses3d(path)):
+        from nodes.poses3d import show
+
+        poses = read_poses3d(
+            path,
+            format=format,
+            units=units,
+            rig=rig,
+            rig_units=rig_units,
+            skeleton=skeleton,
+            rate_hz=rate_hz,
+            size=size,
+            cameras=names,
+            pick=category if pick is None else pick,
+            predictions=predictions,
+            min_confidence=0.5 if min_confidence is None else min_confidence,
+            accept_bad_rig=accept_bad_rig,
+        )
+        return show(poses, path, png=png, write=write, as_json=as_json)
+    for option, value in (
+        ("--units", units),
+        ("--size", size),
+        ("--rate", rate_hz),
+        ("--min-confidence", min_confidence),
+    ):
+        if value is not None:
+            raise ConfigError(option, f"is of 3D poses, and {path} holds labels", "leave it out, or give --rig as well")
     found = read_labels(
         path,
         pictures=pictures,
-        cameras=[name.strip() for name in cameras.split(",")] if cameras else (),
+        cameras=names,
         skeleton=skeleton,
         category=category,
         predictions=predictions,

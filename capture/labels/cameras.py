@@ -71,7 +71,9 @@ def _placed(frame: LabelledFrame, camera: str, word: str) -> LabelledFrame:
 
 
 def _whole(word: str) -> str:
-    return rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])"
+    """A pattern of a word that stands alone; ``cam_01`` and ``cam01`` are one, for programs write both of a camera."""
+    parts = re.split(r"[\s_.\-]+|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", word)
+    return rf"(?<![A-Za-z0-9]){r'[ _.-]?'.join(re.escape(part) for part in parts if part)}(?![A-Za-z0-9])"
 
 
 def _by_names(cameras: Sequence[str], where: object) -> Find:

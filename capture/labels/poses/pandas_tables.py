@@ -94,7 +94,17 @@ def _columns(path: Path) -> list[tuple[str, ...]]:
             raise
         except Exception as error:  # HDF5 raises what it likes on a broken file
             raise ConfigError(path, f"is no HDF5 file that can be read: {type(error).__name__}", _REMEDY) from None
-    return _header(list(csv.reader(io.StringIO(peek(path))))[:5], path)[0]
+    head = peek(path)
+    if not head.startswith(_LEVELS):
+        raise ConfigError(path, "does not begin with rows scorer, bodyparts and coords", _REMEDY)
+    return _header(_rows("\n".join(head.splitlines()[:5]), path), path)[0]
+
+
+def _rows(text: str, path: Path) -> list[list[str]]:
+    try:
+        return list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise ConfigError(path, f"is no table of commas: {error}", _REMEDY) from None
 
 
 def _header(rows: Sequence[Sequence[str]], path: Path) -> tuple[list[tuple[str, ...]], int]:
@@ -111,7 +121,7 @@ def _header(rows: Sequence[Sequence[str]], path: Path) -> tuple[list[tuple[str, 
 
 
 def _of_csv(path: Path) -> tuple[list[tuple[str, ...]], np.ndarray, np.ndarray]:
-    rows = list(csv.reader(io.StringIO(read_text(path))))
+    rows = _rows(read_text(path), path)
     columns, count = _header(rows[:5], path)
     body = [row for row in rows[count:] if row]
     cells = np.full((len(body), len(columns)), np.nan)

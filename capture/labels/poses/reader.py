@@ -33,6 +33,8 @@ FORMATS = MappingProxyType(
     }
 )
 """Module of each format by the name that a user gives, in the order in which they are asked."""
+FLAT = "2d"
+"""The format of files whose poses a rig makes."""
 
 
 def read_poses3d(
@@ -111,5 +113,5 @@ def module_of(path: Path, format: str | None = None) -> ModuleType:
 
 
 def holds_poses3d(path: Path) -> bool:
-    """Whether a format of 3D poses knows what is there."""
-    return any(import_module(place).recognises(path) for place in FORMATS.values())
+    """Whether there are 3D poses, not 2D points that a rig would make some of."""
+    return any(import_module(place).recognises(path) for name, place in FORMATS.items() if name != FLAT)

@@ -110,8 +110,8 @@ def read(path: Path, how: How) -> Poses3D:
     solved = triangulate_robust(points, confidence, rig.arrays(), sigma_px=sigma)
     seen_twice = (np.isfinite(points[..., 0]).sum(axis=1) >= 2).sum()
     notes = [f"triangulated from {len(rig)} cameras with a deviation of {sigma:.2g} px"]
-    if seen_twice:
-        share = 1 - solved.ok.sum() / seen_twice
+    share = 1 - solved.ok.sum() / max(seen_twice, 1)
+    if seen_twice and share > 0:
         notes.append(f"{100 * share:.1f} % of the joints that two cameras saw are missing: their views disagree")
     return made(
         path,

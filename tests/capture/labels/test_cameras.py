@@ -34,6 +34,12 @@ class TestCameras:
         labels = read_labels(labels_of(tmp_path, *names), cameras=["cam1", "cam10"])
         assert [frame.camera for frame in labels.frames] == ["cam1", "cam10", "cam1"]
 
+    def test_are_the_same_with_and_without_a_line_between(self, tmp_path: Path) -> None:
+        names = ("cam01_json/1.png", "cam-02/1.png", "cam_03.left/1.png")
+        labels = read_labels(labels_of(tmp_path, *names), cameras=["cam_01", "cam_02", "cam03"])
+        assert [frame.camera for frame in labels.frames] == ["cam_01", "cam_02", "cam03"]
+        assert len(labels.moments()) == 3
+
     def test_are_what_stands_in_a_pattern(self, tmp_path: Path) -> None:
         names = ("x/s1_top/1.png", "x/s1_side/1.png", "x/s2_top/2.png")
         labels = read_labels(labels_of(tmp_path, *names), cameras=["*_{camera}/*"])

@@ -123,3 +123,14 @@ def test_the_mouse_of_sleap_anipose(data_dir):
     assert poses.position_mm.shape == (120, 15, 3)
     assert "nose" in [joint.lower() for joint in poses.skeleton.joints]
     assert len(poses.skeleton.edges) == 14
+
+
+@pytest.mark.parametrize(
+    "data", [b"{}", b"\x89HDF\r\n\x1a\n", b"scorer,a\rb\n\x00", b"a_x,a_y,a_z\n", b"", b"\xff" * 99]
+)
+def test_what_is_no_table_is_one_line(tmp_path, data):
+    path = tmp_path / "x.csv"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError) as error:
+        read(path, units="mm")
+    assert "\n" not in str(error.value)

@@ -193,3 +193,18 @@ class TestTheMouse:
         some = read_rig(folder / "calibration.toml", "mm").select(("back", "mid", "top"))
         with pytest.raises(ConfigError, match="is of none of the cameras"):
             read(folder, format="2d", rig=some)
+
+
+@pytest.mark.data
+def test_a_standing_person_of_openpose(data_dir):
+    folder = data_dir / "human4-static"
+    found = folder / "S00_P00_T00_StaticTrial" / "pose-associated"
+    poses = read(found, rig=folder / "S00_Calibration" / "Calib_qualisys.toml", rig_units="m")
+    assert poses.position_mm.shape == (12, 25, 3) and len(poses.rig) == 4
+    joints = {name: np.median(poses.position_mm[:, i], axis=0) for i, name in enumerate(poses.skeleton.joints)}
+    # This calibration is off by about 12 px, which the residual shows and the shape of the person does not.
+    assert np.nanmedian(poses.reprojection_px()) < 12
+    assert 1600 < joints["head_top"][2] < 1800 and 20 < joints["left_heel"][2] < 80
+    assert 150 < np.linalg.norm(joints["left_hip"] - joints["right_hip"]) < 300
+    shins = [np.linalg.norm(joints[f"{side}_knee"] - joints[f"{side}_ankle"]) for side in ("left", "right")]
+    assert abs(shins[0] - shins[1]) < 25
