@@ -183,5 +183,5 @@ def _print_cameras(console: Any, facts: dict[str, Any]) -> None:
         p95 = "" if spread["p95"] is None else f", p95 {spread['p95']:.3f} px"
         console.print(f"reprojection: median {spread['median']:.3f} px{p95}, {spread['n']} points")
     if facts["rig"]["verdict"] != "good":
-        for finding in facts["rig"]["findings"]:
+        for finding in (one for one in facts["rig"]["findings"] if f"cameras: {one}" not in facts["notes"]):
             console.print(f"[yellow]cameras, {facts['rig']['verdict']}[/]: {escape(finding)}")

@@ -45,6 +45,7 @@ def read(path: Path, how: How) -> Poses3D:
     Raises:
         ConfigError: It holds no cameras or no poses, wants more than numbers, or its arrays do not go together.
     """
+    how.own_cameras(path)
     arrays = deepfly3d.arrays_of(path)
     found = deepfly3d.read_path(path, Reading(units=how.units, size=how.size))
     mm = how.millimetres(how.units or "mm", path)

@@ -38,6 +38,7 @@ def read(path: Path, how: How) -> Poses3D:
         ConfigError: It holds no labels, or those of its cameras do not go together.
         MissingError: It is a MATLAB 7.3 file and h5py is not installed.
     """
+    how.own_cameras(path)
     mm = how.millimetres(how.units or "mm", path)
     found = label3d.read_path(path, Reading(units=how.units, size=how.size))
     cells = np.ravel(mat.load(path, MOST_BYTES)["labelData"])

@@ -88,7 +88,9 @@ def read(path: Path, how: How) -> Poses3D:
     position = positions(arrays[key], path, key) * mm
     n, joints = position.shape[:2]
     rig, notes = _rig(arrays, path, how, mm)
-    rig = how.rig if how.rig is not None else rig
+    if rig is not None:
+        how.own_cameras(path)
+    rig = how.rig if rig is None else rig
     return made(
         path,
         skeleton=_skeleton(arrays, path, how, joints),

@@ -57,7 +57,8 @@ def read(path: Path, how: How) -> Poses3D:
         ConfigError: A file is missing or does not follow its layout, or nobody says the unit.
     """
     mm = how.millimetres(None, path)
-    rig = how.rig or Rig(_cameras(path, how, mm), {"units": "mm"})
+    how.own_cameras(path)
+    rig = Rig(_cameras(path, how, mm), {"units": "mm"})
     frame, position = _positions(path / _POSES)
     notes = ["principal points count from the corner of the first pixel, as COLMAP's: half a pixel less here"]
     px = None

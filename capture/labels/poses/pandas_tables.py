@@ -163,6 +163,8 @@ def _of_hdf5(path: Path) -> tuple[list[tuple[str, ...]], np.ndarray, np.ndarray]
                         path, f"has {len(blocks)} blocks of columns instead of one", "give the CSV beside it"
                     )
                 frame, cells = dataset["index"], dataset[blocks[0]]
+            elif "block1_values" in group:
+                raise ConfigError(path, "has several blocks of columns instead of one", "give the CSV beside it")
             else:
                 frame, cells = _bounded(group["axis1"], path)[()], _bounded(group["block0_values"], path)[()]
                 cells = cells if cells.shape == (len(frame), len(columns)) else cells.T

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Literal
 
 from calib.formats.tables import MM_PER
+from calib.quality import judge
 from calib.rig import Rig, read_rig
 from capture.labels.poses.pandas_tables import is_hdf5
 from capture.labels.poses.reading import How
@@ -90,7 +92,8 @@ def read_poses3d(
     poses: Poses3D = module.read(path, how)
     if not poses.there.any():
         raise ConfigError(path, f"holds no joint in any of its {len(poses)} poses", "give a file with poses in it")
-    return poses
+    wrong = [] if poses.rig is None else [one for one in judge(poses.rig).findings if one.level == "bad"]
+    return replace(poses, notes=(*poses.notes, *(f"cameras: {finding}" for finding in wrong))) if wrong else poses
 
 
 def module_of(path: Path, format: str | None = None) -> ModuleType:

@@ -53,6 +53,15 @@ class How:
             raise ConfigError(where, "does not say in which unit its positions are", "give --units mm|cm|m")
         return MM_PER[unit]
 
+    def own_cameras(self, where: object) -> None:
+        """Of a file that has its own cameras.
+
+        Raises:
+            ConfigError: The user gives others.
+        """
+        if self.rig is not None:
+            raise ConfigError("--rig", f"is not for {where}, which has its own cameras", "leave it out")
+
     def rate(self, stated: float | None, where: object) -> float | None:
         """Frames a second, as the file or the user says.
 

@@ -33,6 +33,7 @@ def read(path: Path, how: How, quality: Quality = Quality()) -> Poses3D:  # noqa
     Raises:
         RigposeError: A session cannot be read, has no pose that counts, or another rig or skeleton than the first.
     """
+    how.own_cameras(path)
     return concatenate([_session(one, how, quality) for one in sessions_in(path)])
 
 

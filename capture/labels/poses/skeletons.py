@@ -45,7 +45,13 @@ def skeleton_at(text: str) -> Skeleton:
     from capture.labels.poses.reader import holds_poses3d, read_poses3d
     from capture.labels.reader import read_labels
 
-    return read_poses3d(path, units="mm").skeleton if holds_poses3d(path) else read_labels(path).skeleton
+    if not holds_poses3d(path):
+        return read_labels(path).skeleton
+    try:
+        return read_poses3d(path).skeleton
+    except ConfigError:
+        # Its unit does not matter here.
+        return read_poses3d(path, units="mm").skeleton
 
 
 def skeleton_beside(path: Path, n: int, how: How) -> Skeleton:

@@ -1,5 +1,7 @@
 """Plain npz files and our own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -114,6 +116,25 @@ class TestPlain:
         back = read(path)
         assert back.rig is not None and back.rig.calibration_id == rig.calibration_id
         assert np.nanmax(back.reprojection_px()) < 1e-9
+
+    def test_its_own_cameras_are_not_replaced(self, tmp_path):
+        rig, position = barrels(), walk(5, 3)
+        write_poses3d(Poses3D(ARM, position, rig, seen(rig, position)), tmp_path / "a.npz")
+        with pytest.raises(ConfigError, match="--rig: is not for .* its own cameras"):
+            read(tmp_path / "a.npz", rig=rig)
+        path = saved(tmp_path / "b.npz", position_mm=position, points2d=seen(rig, position))
+        assert np.nanmax(read(path, rig=rig).reprojection_px()) < 1e-9
+
+    def test_cameras_that_cannot_be_are_named(self, tmp_path):
+        rig, position = barrels(), walk(5, 3)
+        copy = rig.with_cameras([rig.cameras[0], replace(rig.cameras[0], name="other")])
+        write_poses3d(Poses3D(ARM, position, copy), tmp_path / "a.npz")
+        assert any("cameras: " in note and "identical" in note for note in read(tmp_path / "a.npz").notes)
+
+    def test_names_may_come_from_another_file(self, tmp_path):
+        saved(tmp_path / "names.npz", points_cm=np.ones((2, 3, 3)), joints=["a", "b", "c"])
+        path = saved(tmp_path / "a.npz", position_mm=np.ones((2, 3, 3)))
+        assert read(path, skeleton=tmp_path / "names.npz").skeleton.joints == ("a", "b", "c")
 
     def test_the_legs_of_an_insect_have_their_bones(self, tmp_path):
         names = [f"{leg}_{part}" for leg in ("LF", "RF") for part in ("Coxa", "Femur", "Tibia", "Tarsus", "Claw")]

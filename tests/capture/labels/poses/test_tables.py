@@ -1,13 +1,16 @@
 """3D poses in tables: anipose's, DeepLabCut's, and sleap-anipose's HDF5."""
 
 import pickle
+import sys
 from functools import partial
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rigpose.errors import ConfigError
+from rigpose.errors import ConfigError, MissingError
 from tests.calib.formats.test_deepfly3d import Bomb
 from tests.capture.labels.poses.made import (
     analysis,
@@ -44,6 +47,16 @@ class TestAnipose:
         np.testing.assert_allclose(alone.position_mm, position @ matrix.T - (5.0, -3.0, 8.0))
         assert any("not the cameras'" in note for note in alone.notes)
         np.testing.assert_allclose(read(path, units="mm", rig=barrels()).position_mm, position)
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        turn=st.tuples(*[st.floats(-3, 3)] * 3), centre=st.tuples(*[st.floats(-1e3, 1e3)] * 3), seed=st.integers(0, 99)
+    )
+    def test_any_frame_is_turned_back(self, tmp_path_factory, turn, centre, seed):
+        position = with_holes(seed=seed)
+        matrix = cv2.Rodrigues(np.array(turn))[0]
+        path = anipose_csv(tmp_path_factory.mktemp("a") / "run.csv", JOINTS, position, matrix, centre)
+        np.testing.assert_allclose(read(path, units="mm", rig=barrels()).position_mm, position, atol=1e-8)
 
     def test_the_unit_is_asked_for(self, tmp_path):
         with pytest.raises(ConfigError, match="--units"):
@@ -134,3 +147,12 @@ def test_what_is_no_table_is_one_line(tmp_path, data):
     with pytest.raises(ConfigError) as error:
         read(path, units="mm")
     assert "\n" not in str(error.value)
+
+
+def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
+    path = dlc_hdf5(tmp_path / "run.h5", columns_of(JOINTS, "xyz"), range(2), np.ones((2, 9)))
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(MissingError, match=r"h5py.*pip install"):
+        read(path, units="mm", format="table")
+    with pytest.raises(MissingError, match=r"h5py.*pip install"):
+        read(path, units="mm")
