@@ -30,6 +30,7 @@ SIGMA_SHARE = 0.01
 """Deviation of a 2D point, as a share of the longer side of what a camera sees of the subject."""
 LEAST_SIGMA_PX = 1.0
 _DEEPEST = 3
+_AT_ONCE = 1000
 _ENDING = re.compile(r"(\.analysis)?\.(csv|h5|hdf5|mp4|avi|mov|mkv|png|jpe?g|tiff?)(?=$|#)", re.IGNORECASE)
 _SCORER = re.compile(r"DLC_[^/]*(?=\.\w+$)")
 """What DeepLabCut appends to a film's name without anything between."""
@@ -107,16 +108,16 @@ def read(path: Path, how: How) -> Poses3D:
     keep = [how.rig.names.index(name) for name in rig.names]
     points, confidence = points[:, keep], confidence[:, keep]
     sigma = _sigma_px(points)
-    solved = triangulate_robust(points, confidence, rig.arrays(), sigma_px=sigma)
+    position = _positions(points, confidence, rig, sigma)
     seen_twice = (np.isfinite(points[..., 0]).sum(axis=1) >= 2).sum()
     notes = [f"triangulated from {len(rig)} cameras with a deviation of {sigma:.2g} px"]
-    share = 1 - solved.ok.sum() / max(seen_twice, 1)
+    share = 1 - np.isfinite(position[..., 0]).sum() / max(seen_twice, 1)
     if seen_twice and share > 0:
         notes.append(f"{100 * share:.1f} % of the joints that two cameras saw are missing: their views disagree")
     return made(
         path,
         skeleton=seen.skeleton,
-        position_mm=solved.position_mm,
+        position_mm=position,
         rig=rig,
         points2d=points,
         confidence=confidence,
@@ -126,6 +127,16 @@ def read(path: Path, how: How) -> Poses3D:
         source=f"{TITLE} of {source}",
         notes=tuple(notes),
     )
+
+
+def _positions(
+    points: Float[np.ndarray, "T V J 2"], confidence: Float[np.ndarray, "T V J"], rig: Rig, sigma_px: float
+) -> Float[np.ndarray, "T J 3"]:
+    """Robust positions, so many moments at a time that long recordings do not fill the memory."""
+    arrays = rig.arrays()
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(points), _AT_ONCE)]
+    solved = [triangulate_robust(points[one], confidence[one], arrays, sigma_px=sigma_px) for one in parts]
+    return np.concatenate([one.position_mm for one in solved])
 
 
 def _sigma_px(points: Float[np.ndarray, "T V J 2"]) -> float:

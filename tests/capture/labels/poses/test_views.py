@@ -208,3 +208,13 @@ def test_a_standing_person_of_openpose(data_dir):
     assert 150 < np.linalg.norm(joints["left_hip"] - joints["right_hip"]) < 300
     shins = [np.linalg.norm(joints[f"{side}_knee"] - joints[f"{side}_ankle"]) for side in ("left", "right")]
     assert abs(shins[0] - shins[1]) < 25
+
+
+@pytest.mark.slow
+def test_a_long_recording(tmp_path):
+    position, px = truth(2500)
+    sure = np.full(px.shape[:3], 0.9)
+    wrong = px + np.random.default_rng(0).normal(0, 0.5, px.shape)
+    poses = read(TestFilms().films(tmp_path / "pose", wrong, sure, dlc_hdf5), rig=rig())
+    off = np.linalg.norm(poses.position_mm - position, axis=-1)
+    assert poses.there.mean() > 0.99 and np.nanmedian(off) < 2
