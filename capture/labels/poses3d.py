@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -63,9 +64,11 @@ class Poses3D:
         if self.subject.shape != (n,) or self.subject.dtype.kind not in "iuU":
             raise ValueError(f"subject {self.subject.dtype} {self.subject.shape} is not ({n},) texts or whole numbers")
         set_(self, "frame", self.frame.astype(np.int64))
-        for one in self.subjects:
-            if (np.diff(self.frame[self.subject == one]) <= 0).any():
-                raise ValueError(f"frames of subject {one!r} do not rise")
+        known, whose = np.unique(self.subject, return_inverse=True)
+        order = np.argsort(whose, kind="stable")
+        falls = (np.diff(whose[order]) == 0) & (np.diff(self.frame[order]) <= 0)
+        if falls.any():
+            raise ValueError(f"frames of subject {known[whose[order][:-1][falls][0]]} do not rise")
         if self.rate_hz is not None and not 0 < self.rate_hz < np.inf:
             raise ValueError(f"rate_hz {self.rate_hz} is no rate")
         self._check_views(n, joints)
@@ -150,16 +153,17 @@ def concatenate(parts: Sequence[Poses3D]) -> Poses3D:
         if ids[0] != ids[1] or (part.points2d is None) != (first.points2d is None):
             what = "has other cameras, or other 2D points, than the first of them"
             raise ConfigError(part.source or "poses", what, "take the 3D poses alone, or put one rig's together")
+    there = Counter(name for part in parts for name in set(part.subject.astype(str).tolist()))
+    again = [name for name, count in there.items() if count > 1]
     last: dict[str, int] = {}
     frames = []
     for part in parts:
-        names = part.subject.astype(str)
         frame = part.frame.copy()
-        for name in dict.fromkeys(names.tolist()):
-            mine = names == name
-            if name in last:
+        for name in again:
+            mine = part.subject.astype(str) == name
+            if name in last and mine.any():
                 frame[mine] += last[name] + PAUSE - frame[mine].min()
-            last[name] = int(frame[mine].max())
+            last |= {name: int(frame[mine].max())} if mine.any() else {}
         frames.append(frame)
     same_kind = len({part.subject.dtype.kind == "U" for part in parts}) == 1
     seen = first.points2d is not None
