@@ -9,8 +9,8 @@
 
 Assumed, where the format does not say it: principal points count from the corner of the first pixel, as COLMAP has
 them, and lie in the middle of the picture, which tells its size; 2D points count from the centre of the first pixel;
-(0, 0) in 2D and (0, 0, 0) in 3D were not labelled. The scale is that of a structure from motion: published batches have
-bones about twice as long as a macaque's in metres, so the unit is what the user says it is.
+(0, 0) in 2D and (0, 0, 0) in 3D were not labelled. The scale is that of a structure from motion (0.86 from neck to hip
+in what is published, too long for metres), so the unit is what the user says it is.
 """
 
 from __future__ import annotations
