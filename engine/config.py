@@ -19,6 +19,7 @@ from rigpose.pose import MAX_VIEWS
 
 Units = Literal["mm", "cm", "m"]
 Method = Literal["triangulate", "lift"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Box = tuple[float, float, float, float]
 Fit = Literal["crop", "scale", "letterbox"] | tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -172,6 +173,8 @@ class EngineSection(Config):
         method: How 2D becomes 3D: ``triangulate``, or ``lift`` = one view suffices; what two see is triangulated.
         lift: The lifter, which both methods fall back on where views do not see a joint.
         runtime: ``auto`` or a runtime's name; one that is named never falls back.
+        precision: In which the network is computed (fp32, fp16, bf16, int8); by default fp32, or what
+            ``rigpose build --check`` accepted on this machine for this model and runtime.
         threads: Threads of the network; by default all cores but none for itself on two.
         deadline_periods: Frame periods after the first frame of a set at which it leaves incomplete.
         min_views: Views below which a set is counted incomplete and not solved; by default two, and one where a
@@ -182,6 +185,7 @@ class EngineSection(Config):
     model: str | None = None
     method: Method = "triangulate"
     runtime: str = "auto"
+    precision: Precision | None = None
     threads: int | None = Field(None, ge=1)
     deadline_periods: float = Field(1.5, gt=0)
     min_views: int | None = Field(None, ge=1)

@@ -65,6 +65,16 @@ def whole(picture: tuple[int, int], size: tuple[int, int]) -> Crop:
     return around((-0.5, -0.5, picture[0] - 0.5, picture[1] - 0.5), size)
 
 
+def placed(crop: Crop, size: tuple[int, int]) -> tuple[Float[np.ndarray, "2 3"], bool]:
+    """Where `Picture.cut` really looks: the crop-to-image matrix, and whether it samples twice as densely.
+
+    Args:
+        crop: In a BGR or mono picture.
+        size: (width, height) of the crop in px.
+    """
+    return _Box.of(crop, size, 1).matrix(size), crop.scale > _DENSE_FROM
+
+
 class Picture:
     """A frame's pixels, of which crops can be taken.
 

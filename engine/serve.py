@@ -28,7 +28,7 @@ from capture.sync import Synchroniser
 from engine import runtimes
 from engine.account import FrameAccount
 from engine.arguments import config_of, model_argument, rig_parser, run_dir_of
-from engine.config import Method, SystemConfig
+from engine.config import Method, Precision, SystemConfig
 from engine.graph import compose
 from engine.intake import Intake
 from engine.mailbox import Mailbox
@@ -67,7 +67,8 @@ def build_pipeline(config: SystemConfig, where: object = "config") -> tuple[Pipe
     located = locate_model(config, where)
     lifter = locate_lifter(config, located.document, rig, where)
     graph = compose(located, n_views=len(rig))
-    runtime = runtimes.create(graph, config.engine.runtime, threads=config.engine.threads)
+    chosen = config.engine
+    runtime = runtimes.create(graph, chosen.runtime, threads=chosen.threads, precision=chosen.precision)
     pipeline = Pipeline(
         rig, located.document, runtime, config, verdict.verdict, volumetric=graph.is_volumetric, lifter=lifter
     )
@@ -365,6 +366,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", help="ONNX, model document or zoo name; replaces engine.model")
     parser.add_argument("--method", choices=get_args(Method), help="replaces engine.method; lift: one camera suffices")
     parser.add_argument("--lifter", help="a lifter's file or zoo name; replaces engine.lift.model")
+    parser.add_argument("--runtime", help="auto, or what runs the network; replaces engine.runtime")
+    parser.add_argument("--precision", choices=get_args(Precision), help="of the network; replaces engine.precision")
     parser.add_argument("--accept-bad-rig", action="store_true", help="go on with a rig that is judged bad")
     parser.add_argument("--force", action="store_true", help="allow a synthetic model on a real camera")
     options = parser.parse_args(arguments)
@@ -373,6 +376,8 @@ def main(arguments: list[str] | None = None) -> int:
         "engine.model": model_argument(options.model),
         "engine.method": options.method,
         "engine.lift.model": model_argument(options.lifter),
+        "engine.runtime": options.runtime,
+        "engine.precision": options.precision,
         "accept_bad_rig": options.accept_bad_rig or None,
         "force": options.force or None,
     }

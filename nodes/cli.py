@@ -113,6 +113,12 @@ def launch(
     lifter: Annotated[
         str | None, typer.Option(metavar="LIFTER", help="What stands in for views that do not see: a file or a name.")
     ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What runs the network: auto, onnx, openvino, torch, tensorrt.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the network: fp32, fp16, bf16 or int8; default: fp32.")
+    ] = None,
     lossless: Annotated[
         bool | None,
         typer.Option("--lossless/--live", help="Wait for the engine, or let the newest frames win; default: config."),
@@ -156,6 +162,8 @@ def launch(
             model=model,
             method=method,
             lifter=lifter,
+            runtime=runtime,
+            precision=precision,
             mode=None if lossless is None else "lossless" if lossless else "live",
             rate=rate,
             sets=sets,

@@ -58,6 +58,8 @@ def launch(
     model: str | None = None,
     method: str | None = None,
     lifter: str | None = None,
+    runtime: str | None = None,
+    precision: str | None = None,
     mode: str | None = None,
     rate: float | None = None,
     sets: int | None = None,
@@ -92,7 +94,7 @@ def launch(
         "mode": mode, "rate": rate, "sets": sets, "record.enabled": record,
         "record.to": None if record_to is None else str(record_to.resolve()),
         "engine.model": model_argument(model), "engine.method": method,
-        "engine.lift.model": model_argument(lifter),
+        "engine.lift.model": model_argument(lifter), "engine.runtime": runtime, "engine.precision": precision,
         "accept_bad_rig": accept_bad_rig or None, "force": force or None,
         "session.subject": subject, "session.experimenter": experimenter, "session.notes": notes,
     }  # fmt: skip

@@ -12,6 +12,8 @@ import json
 import sys
 from typing import Any
 
+from engine.gpu.driver import driver
+
 CORE_MODULES = {
     "array-api-compat": "array_api_compat",
     "av": "av",
@@ -64,26 +66,9 @@ def loads(library: str) -> bool:
 
 def cuda() -> dict[str, Any]:
     """NVIDIA's driver and its devices, asked for without any CUDA package."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return {"driver": None, "devices": [], "problem": "no NVIDIA driver"}
-    error = driver.cuInit(0)
-    if error != 0:
-        return {"driver": None, "devices": [], "problem": f"the NVIDIA driver does not start (error {error})"}
-    version, count = ctypes.c_int(), ctypes.c_int()
-    driver.cuDriverGetVersion(ctypes.byref(version))
-    driver.cuDeviceGetCount(ctypes.byref(count))
-    devices = []
-    for index in range(count.value):
-        handle, text, total = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
-        driver.cuDeviceGet(ctypes.byref(handle), index)
-        driver.cuDeviceGetName(text, len(text), handle)
-        driver.cuDeviceTotalMem_v2(ctypes.byref(total), handle)
-        devices.append({"name": text.value.decode(errors="replace"), "memory_bytes": total.value})
-    cuda_version = f"{version.value // 1000}.{version.value % 1000 // 10}"
-    return {"driver": cuda_version, "devices": devices, "problem": "" if devices else "a driver, but no GPU"}
+    found = driver()
+    devices = [{"name": gpu.name, "memory_bytes": gpu.memory_bytes} for gpu in found.gpus]
+    return {"driver": found.version, "devices": devices, "problem": found.problem}
 
 
 def probe() -> dict[str, Any]:

@@ -16,14 +16,22 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from engine.graph import Graph
-from rigpose.errors import ConfigError, MissingError
+from engine.runtimes.capabilities import KNOWN, capability
+from rigpose.errors import ConfigError, MissingError, RigposeError
 
 log = logging.getLogger(__name__)
 
 GROUP = "rigpose.runtimes"
-BUILT_IN: dict[str, str] = {"onnx": "engine.runtimes.onnx:OnnxRuntime"}
-AUTO = ("onnx",)
+BUILT_IN: dict[str, str] = {
+    "onnx": "engine.runtimes.onnx:OnnxRuntime",
+    "openvino": "engine.runtimes.openvino:OpenVinoRuntime",
+    "torch": "engine.runtimes.torch:TorchRuntime",
+    "tensorrt": "engine.runtimes.tensorrt:TensorRtRuntime",
+}
+AUTO = ("tensorrt", "torch", "onnx", "openvino")
 """What ``auto`` tries, best first."""
+AUTO_OPTIONS: dict[str, dict[str, Any]] = {"tensorrt": {"build": False}}
+"""What it does otherwise than a runtime that is named: no rig waits for minutes because nobody chose."""
 
 
 @runtime_checkable
@@ -32,9 +40,9 @@ class Runtime(Protocol):
 
     Attributes:
         name: The runtime's.
-        precision: In what the network is computed (``fp32``, ``fp16``, ``int8``); the geometry is always fp32.
+        precision: In what the network is computed (`engine.precision`); the geometry is always fp32.
         device: Where it runs.
-        graph_hash: Of the graph.
+        graph_hash: Of the graph; of a network that was quantised here, of what came of it.
     """
 
     name: str
@@ -64,38 +72,67 @@ def names() -> tuple[str, ...]:
 
 
 def check_name(name: str, where: object = "engine.runtime") -> None:
-    """Refuse a runtime that does not exist, without loading any.
+    """Refuse a runtime that does not exist or is not here, without loading any.
 
     Raises:
         ConfigError: Names those that exist.
+        MissingError: Says what it needs.
     """
     if name != "auto" and name not in names():
         raise ConfigError(where, f"there is no runtime {name}", f"there are: auto, {', '.join(names())}")
+    if name in KNOWN and not (here := capability(name)).present:
+        raise MissingError(f"runtime {name}", f"cannot be used here: {here.detail}", here.remedy)
 
 
-def create(graph: Graph, name: str = "auto", threads: int | None = None, **options: Any) -> Runtime:
+def create(
+    graph: Graph, name: str = "auto", threads: int | None = None, precision: str | None = None, **options: Any
+) -> Runtime:
     """Load a graph into a runtime.
 
     Args:
         graph: What to run.
-        name: A runtime's name, which then never falls back to another, or ``auto``.
+        name: A runtime's name, which then never falls back to another, or ``auto``: the best that is here.
         threads: Threads of the network; ``None`` = as many as this process may use.
+        precision: Of the network; ``None`` = fp32, or what was accepted on this machine for this graph.
         options: The runtime's own.
 
     Raises:
-        ConfigError: There is no such runtime, or it cannot run this graph.
-        MissingError: It is not installed.
+        ConfigError: There is no such runtime, or it cannot run this graph, or not in this precision.
+        MissingError: It, or what it needs, is not here.
     """
+    if precision is not None:
+        options = {**options, "precision": precision}
     if name != "auto":
         return _factory(name)(graph, threads=threads, **options)
-    last: MissingError | None = None
+    left_out: list[str] = []
+    last: RigposeError | None = None
     for candidate in AUTO:
-        try:
-            return _factory(candidate)(graph, threads=threads, **options)
-        except MissingError as error:
-            log.info("runtime %s is left out: %s", candidate, error)
-            last = error
-    raise last or MissingError("engine.runtime", "no runtime is installed", "pip install onnxruntime")
+        why = _against(candidate, precision)
+        if not why:
+            try:
+                runtime = _factory(candidate)(graph, threads=threads, **AUTO_OPTIONS.get(candidate, {}), **options)
+            except (MissingError, ConfigError) as error:
+                why, last = str(error), error
+            else:
+                others = "".join(f"; not {reason}" for reason in left_out)
+                log.info("runtime %s on %s, the best that is here%s", runtime.name, runtime.device, others)
+                return runtime
+        left_out.append(f"{candidate}: {why}")
+    raise last or MissingError("engine.runtime", f"none can be used: {'; '.join(left_out)}", "rigpose doctor says more")
+
+
+def _against(name: str, precision: str | None) -> str:
+    """Why ``auto`` does not take a runtime; empty where nothing speaks against it."""
+    if name not in KNOWN:
+        return ""
+    here = capability(name)
+    if not here.present:
+        return here.detail
+    if not here.suggested:
+        return f"{here.detail}; it has to be named"
+    if precision is not None and precision not in here.precisions:
+        return f"it does not compute in {precision}"
+    return ""
 
 
 def _factory(name: str) -> Callable[..., Runtime]:

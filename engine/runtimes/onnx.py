@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 
 import numpy as np
 
 from engine.graph import Graph
+from engine.precision import chosen
+from engine.quantised import quantised
+from engine.runtimes.feeds import Feeds, available_threads
 from rigpose.errors import ConfigError, MissingError, RigposeError
+
+__all__ = ["OnnxRuntime", "available_threads"]
 
 log = logging.getLogger(__name__)
 
+PRECISIONS = ("fp32", "int8")
 _WARNING, _ERROR = 2, 3
 _WARMUPS = 3
-_DTYPES = {
-    "tensor(float)": np.dtype(np.float32),
-    "tensor(uint8)": np.dtype(np.uint8),
-    "tensor(float16)": np.dtype(np.float16),
-    "tensor(int64)": np.dtype(np.int64),
-    "tensor(int32)": np.dtype(np.int32),
-}
-
-
-def available_threads() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1
 
 
 class OnnxRuntime:
@@ -43,24 +33,29 @@ class OnnxRuntime:
         graph: What to run.
         threads: Threads in a node; ``None`` = as many as this process may use.
         parallel: Run independent nodes beside each other, on as many threads again.
+        precision: ``fp32``, or ``int8`` of a network that was quantised here (`engine.quantised`).
 
     Raises:
         MissingError: onnxruntime is not installed.
-        ConfigError: It cannot load the graph.
+        ConfigError: It cannot load the graph, or not in this precision.
     """
 
     name = "onnx"
     device = "cpu"
 
-    def __init__(self, graph: Graph, *, threads: int | None = None, parallel: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, *, threads: int | None = None, parallel: bool = False, precision: str | None = None
+    ) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise MissingError(
                 "runtime onnx", f"onnxruntime is not usable: {error}", "pip install onnxruntime"
             ) from None
+        self.precision = chosen(graph, precision, self.name, PRECISIONS)
+        if self.precision == "int8" and graph.precision != "int8":
+            graph = quantised(graph)
         self.graph_hash = graph.graph_hash
-        self.precision = graph.precision
         self.threads = threads or available_threads()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1 if parallel else self.threads
@@ -81,36 +76,17 @@ class OnnxRuntime:
                 "export the network for an older opset, or update onnxruntime",
             ) from None
         self._outputs = list(graph.output_names)
-        self._wanted = {
-            value.name: (_DTYPES[value.type], tuple(side if isinstance(side, int) else None for side in value.shape))
-            for value in self._session.get_inputs()
-        }
+        self._feeds = Feeds(graph)
 
     def warmup(self) -> None:
         """Run on black pictures until memory is allocated and weights are packed."""
-        inputs = {
-            name: np.zeros(tuple(side or 1 for side in shape), dtype) for name, (dtype, shape) in self._wanted.items()
-        }
+        inputs = self._feeds.blank()
         for _ in range(_WARMUPS):
             self.run(inputs)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """See `engine.runtimes.Runtime`. Arrays of another dtype are not converted: that would copy pictures."""
-        for name, (dtype, shape) in self._wanted.items():
-            array = inputs.get(name)
-            if array is None:
-                raise RigposeError(f"graph input {name}", "is missing", f"the graph takes {', '.join(self._wanted)}")
-            fits = len(array.shape) == len(shape) and all(
-                want is None or want == side for want, side in zip(shape, array.shape, strict=True)
-            )
-            if not fits or array.dtype != dtype:
-                wanted = ", ".join("any" if side is None else str(side) for side in shape)
-                raise RigposeError(
-                    f"graph input {name}",
-                    f"has shape {list(array.shape)} and dtype {array.dtype}",
-                    f"the graph takes [{wanted}] {dtype}",
-                )
-        feeds = {name: inputs[name] for name in self._wanted}
+        """See `engine.runtimes.Runtime`."""
+        feeds = self._feeds.check(inputs)
         try:
             results = self._session.run(self._outputs, feeds)
         except Exception as error:  # as above

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from engine import runtimes
+from engine.gpu.driver import driver
 from engine.graph import OUTPUTS, compose
-from engine.runtimes.onnx import OnnxRuntime, available_threads
+from engine.runtimes.capabilities import Capability
+from engine.runtimes.feeds import available_threads
+from engine.runtimes.onnx import OnnxRuntime
 from rigpose.errors import ConfigError, MissingError, RigposeError
 from tests.engine import networks, reference
 from tests.engine.test_graph import scene
@@ -48,7 +51,7 @@ class TestCreate:
     def test_entry_points_add_runtimes(self, made, monkeypatch):
         point = importlib.metadata.EntryPoint("mine", "engine.runtimes.onnx:OnnxRuntime", runtimes.GROUP)
         monkeypatch.setattr(runtimes, "entry_points", lambda group: [point] if group == runtimes.GROUP else [])
-        assert runtimes.names() == ("onnx", "mine")
+        assert runtimes.names() == (*runtimes.BUILT_IN, "mine")
         assert isinstance(runtimes.create(made[0], "mine", threads=1), OnnxRuntime)
 
     def test_auto_goes_on_where_one_is_missing_and_a_name_does_not(self, made, monkeypatch):
@@ -65,6 +68,38 @@ class TestCreate:
         monkeypatch.setattr(runtimes, "AUTO", ("absent",))
         with pytest.raises(MissingError, match="is not here"):
             runtimes.create(made[0])
+
+    def test_auto_says_which_it_takes_and_why_not_the_others(self, made, caplog, monkeypatch):
+        monkeypatch.setattr(runtimes, "AUTO", ("tensorrt", "torch", "onnx"))
+        here = {
+            "tensorrt": Capability("tensorrt", False, "cuda", "no NVIDIA driver"),
+            "torch": Capability("torch", True, "cpu", "torch on the CPU", suggested=False),
+            "onnx": Capability("onnx", True, "cpu", "ONNX Runtime"),
+        }
+        monkeypatch.setattr(runtimes, "capability", here.get)
+        with caplog.at_level("INFO", "engine.runtimes"):
+            runtimes.create(made[0], threads=1)
+        (said,) = caplog.messages
+        assert said == (
+            "runtime onnx on cpu, the best that is here; not tensorrt: no NVIDIA driver; "
+            "not torch: torch on the CPU; it has to be named"
+        )
+
+    def test_auto_takes_none_that_cannot_compute_as_asked(self, made, monkeypatch):
+        monkeypatch.setattr(runtimes, "AUTO", ("onnx",))
+        with pytest.raises(MissingError, match="onnx: it does not compute in bf16"):
+            runtimes.create(made[0], precision="bf16")
+
+    def test_tensorrt_without_a_gpu_is_one_line_and_code_3(self, made, monkeypatch):
+        absent = Capability("tensorrt", False, "cuda", "no NVIDIA driver", "a machine with a GPU has it")
+        with monkeypatch.context() as patch:
+            patch.setattr(runtimes, "capability", {"tensorrt": absent}.get)
+            with pytest.raises(MissingError, match="runtime tensorrt: cannot be used here: no NVIDIA driver") as caught:
+                runtimes.create(made[0], "tensorrt")
+        assert caught.value.exit_code == 3
+        if not driver().gpus:
+            with pytest.raises(MissingError, match=driver().problem):
+                runtimes.create(made[0], "tensorrt")
 
 
 class TestOnnxRuntime:

@@ -1,0 +1,298 @@
+"""From raw frames to poses in one graph: crop, network, decoding, undistortion, triangulation.
+
+The pictures of a frame set are copied to the device as they came; one launch makes the network's input of them
+(`engine.gpu.crops`), which enters the graph at ``net_input``, so that its own part before that is not run at all. All
+of it is captured once a rig and replayed; outputs land in page-locked memory, and only `FrameGraph.finish` waits.
+
+Two sets of device buffers take turns, each with a graph of its own, so that the next frame set is copied while this one
+is computed.
+
+On a CPU the same calls run one by one, which is how they are tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from engine.crop import Crop
+from engine.cut import parts
+from engine.gpu.captured import Captured
+from engine.gpu.crops import NORM, VIEW, TorchCrops, describe, matrices
+from engine.gpu.ring import Ring, Slot
+from engine.graph import NET_INPUT, Graph
+from engine.runtimes.feeds import Feeds
+from engine.runtimes.torch import inputs_of
+from engine.runtimes.torch_program import Program
+from rigpose.errors import ConfigError
+
+BUFFERS = 2
+Kernel = Callable[[Tensor, np.ndarray, Tensor], None]
+"""Takes the views' descriptions, `engine.gpu.crops.NORM`, and the planes that it writes."""
+Network = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""From ``net_input`` to what passes behind the cut: a `Program`, or an `engine.gpu.execution.Execution`."""
+
+
+class Device(Protocol):
+    """What a GPU is asked for beside torch: `engine.gpu.pycuda.PyCuda`, or torch itself where that is missing."""
+
+    def allocate(self, count: int) -> np.ndarray:
+        """Host memory that the device reads quickly."""
+        ...
+
+    def upload(self, target: Tensor, source: np.ndarray) -> None:
+        """Copy to the device without waiting, on `copies`."""
+        ...
+
+    @property
+    def stream(self) -> Any:
+        """Where everything else happens; ``None`` on a CPU."""
+        ...
+
+    @property
+    def copies(self) -> Any:
+        """Where copies happen; ``None`` on a CPU."""
+        ...
+
+    @property
+    def crop(self) -> Kernel | None:
+        """The kernel of crops; ``None`` = torch makes them."""
+        ...
+
+
+class TorchDevice:
+    """Torch alone.
+
+    Args:
+        device: Where the pictures go.
+    """
+
+    crop: Kernel | None = None
+
+    def __init__(self, device: torch.device) -> None:
+        self._pinned = device.type == "cuda"
+        self.stream = torch.cuda.Stream(device) if self._pinned else None
+        self.copies = torch.cuda.Stream(device) if self._pinned else None
+
+    def allocate(self, count: int) -> np.ndarray:
+        """See `Device`."""
+        memory = torch.empty(count, dtype=torch.uint8, pin_memory=self._pinned).numpy()
+        return memory
+
+    def upload(self, target: Tensor, source: np.ndarray) -> None:
+        """See `Device`."""
+        target.copy_(torch.from_numpy(source), non_blocking=self._pinned)
+
+
+@dataclass
+class _Buffer:
+    """One set of pictures on the device, and the graph that reads it."""
+
+    pictures: list[Tensor]
+    ready: Captured
+    uploaded: Any = None
+    read: Any = None
+
+
+class FrameGraph:
+    """The whole way of a frame set.
+
+    Args:
+        graph: What to run.
+        shapes: (H, W) or (H, W, 3) of each view's pictures; mono or BGR.
+        device: Where.
+        proto: The graph as it shall be computed (`engine.lowered.lowered`), else ``graph``'s.
+        network: Runs what stands between the cuts, else torch does.
+        helper: A GPU's memory and uploads, else torch does that.
+        border: What stands outside of pictures, as OpenCV names it.
+
+    Raises:
+        ConfigError: The graph cannot begin at ``net_input``, or its network takes no float planes.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        shapes: Sequence[tuple[int, ...]],
+        device: torch.device,
+        *,
+        proto: onnx.ModelProto | None = None,
+        network: Network | None = None,
+        helper: Device | None = None,
+        border: int = cv2.BORDER_CONSTANT,
+    ) -> None:
+        self.graph, self.shapes, self.device = graph, list(shapes), device
+        if len(self.shapes) != graph.n_views:
+            raise ConfigError("frames", f"are of {len(self.shapes)} views, the graph of {graph.n_views}", "give all")
+        proto = onnx.load_from_string(graph.proto_bytes) if proto is None else proto
+        cut = parts(proto, f"model {graph.document.id}")
+        self._size, self._border = graph.document.input.size, border
+        self._norm = normalisation(graph, cut.before)
+        self._helper: Device = helper or TorchDevice(device)
+        self.ring = Ring(self.shapes, BUFFERS + 1, self._helper.allocate)
+        self._crops = TorchCrops(self._size, self._norm, border, device)
+        self._wanted = Feeds(graph, proto).blank(1)
+        self._wanted.pop("crops")
+        self._cut, self._network = cut, network
+        self._stream, self._copies = self._helper.stream, self._helper.copies
+        self._programs()
+        self._buffers = [self._buffer() for _ in range(BUFFERS)]
+        self._turn = 0
+        self._under_way: list[_Buffer] = []
+
+    def _programs(self) -> None:
+        """Make the parts ready for these sizes."""
+        views, (width, height) = len(self.shapes), self._size
+        seen = torch.zeros(views, int(self._norm["channels"][0]), height, width, device=self.device)
+        if self.device.type == "cuda":
+            seen = seen.contiguous(memory_format=torch.channels_last)
+        others = {name: torch.from_numpy(array).to(self.device) for name, array in self._wanted.items()}
+        example = {**others, NET_INPUT: seen}
+        if self._network is None:
+            given = inputs_of(self._cut.network, example)
+            last = self.device.type == "cuda"
+            program = Program(self._cut.network, given, channels_last=last)
+            self._network = lambda values: program(inputs_of(self._cut.network, values))
+        made = self._network(example)
+        self._behind = Program(self._cut.behind, {**inputs_of(self._cut.behind, others), **made})
+
+    def _buffer(self) -> _Buffer:
+        pictures = [torch.zeros(shape, dtype=torch.uint8, device=self.device) for shape in self.shapes]
+        views = len(self.shapes)
+        example = {
+            **self._wanted,
+            "spread": np.zeros(views, np.float32),
+            "present": np.zeros(views, np.float32),
+            "views": np.zeros(views * VIEW.itemsize, np.uint8),
+        }
+        network, cut, kernel = self._network, self._cut, self._helper.crop
+        assert network is not None
+        width, height = self._size
+        planes = torch.zeros(views, int(self._norm["channels"][0]), height, width, device=self.device)
+
+        def work(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            if kernel is None:
+                seen = self._crops(pictures, inputs["crop_to_image"][0], inputs["spread"], inputs["present"])
+            else:
+                kernel(inputs["views"], self._norm, planes)
+                seen = planes
+            if self.device.type == "cuda":
+                seen = seen.contiguous(memory_format=torch.channels_last)
+            made = network({**inputs, NET_INPUT: seen})
+            return self._behind({**inputs_of(cut.behind, inputs), **made})
+
+        return _Buffer(pictures, Captured(work, example, self.device, stream=self._stream))
+
+    def slot(self) -> Slot | None:
+        """Room for the next frame set's pictures; ``None`` = the device is behind, so that this set is dropped."""
+        return self.ring.take()
+
+    def start(self, slot: Slot, crops: Sequence[Crop | None], rig: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Begin with a frame set whose pictures stand in a slot; nothing waits on a GPU.
+
+        Args:
+            slot: Of `slot`, written.
+            crops: Where to look in each view; ``None`` = the camera is absent.
+            rig: The graph's inputs about the cameras (``K, dist, fisheye, Rt, world``), and others that it takes.
+
+        Returns:
+            The crop-to-image matrices (V, 2, 3).
+        """
+        if len(self._under_way) == BUFFERS:
+            raise ConfigError("frames", "are begun faster than they are finished", "call finish")
+        buffer = self._buffers[self._turn]
+        self._turn = (self._turn + 1) % BUFFERS
+        addresses = [picture.data_ptr() for picture in buffer.pictures]
+        views = describe(crops, self.shapes, addresses, self._size, self._border)
+        present = (views["pixels"] > 0).astype(np.float32)
+        to_image = matrices(views)
+        self._upload(buffer, slot, present)
+        buffer.ready.start(
+            {
+                **rig,
+                "crop_to_image": to_image[None],
+                "view_weight": present[None],
+                "spread": views["spread"],
+                "present": present,
+                "views": views.view(np.uint8),
+            }
+        )
+        if self._stream is not None:
+            buffer.read = torch.cuda.Event()
+            buffer.read.record(self._stream)
+        self._under_way.append(buffer)
+        return to_image
+
+    def _upload(self, buffer: _Buffer, slot: Slot, present: np.ndarray) -> None:
+        if self._copies is None or self._stream is None:
+            for target, source, here in zip(buffer.pictures, slot.views, present, strict=True):
+                if here:
+                    self._helper.upload(target, source)
+            return
+        with torch.cuda.stream(self._copies):
+            if buffer.read is not None:
+                self._copies.wait_event(buffer.read)
+            for target, source, here in zip(buffer.pictures, slot.views, present, strict=True):
+                if here:
+                    self._helper.upload(target, source)
+            buffer.uploaded = torch.cuda.Event()
+            buffer.uploaded.record(self._copies)
+        slot.gate = buffer.uploaded
+        self._stream.wait_event(buffer.uploaded)
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """Wait for the oldest frame set that was begun; the outputs of the contract.
+
+        Raises:
+            ConfigError: None was begun.
+        """
+        if not self._under_way:
+            raise ConfigError("frames", "were not begun", "call start first")
+        return self._under_way.pop(0).ready.finish()
+
+
+def normalisation(graph: Graph, before: onnx.ModelProto) -> np.ndarray:
+    """`engine.gpu.crops.NORM` of a graph: how its own part before the network normalises, found by asking it.
+
+    Graphs of ours normalise by themselves and their documents say nothing of it; a part that is not one product and one
+    sum for each channel cannot be replaced by the kernel.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(before.SerializeToString(), providers=["CPUExecutionProvider"])
+    blank = Feeds(graph).blank(1)
+    width, height = graph.document.input.size
+
+    def ask(pixels: np.ndarray) -> np.ndarray:
+        fed = {**blank, "crops": np.broadcast_to(pixels, blank["crops"].shape).copy()}
+        answer: np.ndarray = session.run([NET_INPUT], {v.name: fed[v.name] for v in session.get_inputs()})[0]
+        return answer
+
+    black = ask(np.zeros((1, 1, 1, 1, 3), np.uint8))
+    takes = black.ndim == 4 and black.shape[2:] == (height, width) and black.shape[1] in (1, 3)
+    if not takes or black.dtype not in (np.float32, np.float16):
+        raise ConfigError(
+            f"model {graph.document.id}",
+            f"takes {black.dtype} of shape {list(black.shape)}, and the GPU makes float planes of its frames",
+            "let the CPU cut its crops",
+        )
+    channels = black.shape[1]
+    norm = np.zeros(1, NORM)
+    norm["channels"], norm["order"] = channels, (0, 1, 2)
+    norm["shift"][0, :channels] = black[0, :, 0, 0]
+    each = np.stack([ask(np.eye(3, dtype=np.uint8)[source].reshape(1, 1, 1, 1, 3) * 255) for source in range(3)])
+    gains = (each[:, 0, :, 0, 0] - black[0, :, 0, 0]) / 255  # (source B G R, channel)
+    if channels == 1:
+        norm["scale"][0, 0] = gains[:, 0].sum()
+    else:
+        order = np.abs(gains).argmax(axis=0)
+        norm["order"] = order
+        norm["scale"][0] = gains[order, range(3)]
+    return norm
