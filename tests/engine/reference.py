@@ -11,9 +11,11 @@ from tests.calib.scenes import svd_triangulate
 SWAP = {"RGB": lambda p: p[..., ::-1], "BGR": lambda p: p}
 
 
-def session(data):
+def session(data, optimised=True):
     """A plain ONNX Runtime session of one thread."""
     options = onnxruntime.SessionOptions()
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -222,10 +222,18 @@ def test_foreign_networks_run_as_well(data_dir, models_dir, root, name):
     expected, got = OnnxRuntime(graph, threads=1).run(feeds), TorchRuntime(graph, threads=1, device="cpu").run(feeds)
     seen = expected["confidence"] > 0.3
     assert seen.mean() > 0.3
-    # ONNX Runtime computes a network that is int8 by itself in whole numbers, torch in float between roundings.
-    limit = 2.0 if graph.precision == "int8" else 0.05
-    assert np.median(np.abs(got["points2d"] - expected["points2d"])[seen]) < limit
-    assert np.abs(got["confidence"] - expected["confidence"]).max() < (0.1 if graph.precision == "int8" else 1e-3)
+
+    def away(one, other):
+        return np.median(np.abs(one["points2d"] - other["points2d"])[seen])
+
+    if graph.precision == "fp32":
+        assert away(got, expected) < 0.05
+        assert np.abs(got["confidence"] - expected["confidence"]).max() < 1e-3
+    else:
+        # One step of an int8 network moves a point by a cell: ONNX Runtime differs from itself by its optimisations.
+        plain = reference.session(graph.proto_bytes, optimised=False)
+        itself = dict(zip(OUTPUTS, plain.run(list(OUTPUTS), feeds), strict=True))
+        assert away(got, itself) < 1.5 * away(expected, itself)
 
 
 @pytest.mark.gpu
