@@ -24,23 +24,30 @@ TWO_LEGS = Skeleton(
     root=(0, 3),
 )
 LEG_ROOTS = (RootSet(root=0, joints=(1, 2)), RootSet(root=3, joints=(4, 5)))
+
+
+def _camera(
+    name: str, K: list[list[float]], dist: list[float], rvec: list[float], t: list[float], fisheye: bool = False
+) -> Camera:
+    a, b, c, d = (np.array(value, dtype=float) for value in (K, dist, rvec, t))
+    return Camera(name, (640, 480), a, b, c, d, fisheye=fisheye)
+
+
 RIG = Rig(
     (
-        Camera("pin", (640, 480), [[620.0, 0, 322], [0, 615, 238], [0, 0, 1]], [], [0.1, 0.2, 0.0], [0, 0, 3000]),
-        Camera(
+        _camera("pin", [[620, 0, 322], [0, 615, 238], [0, 0, 1]], [], [0.1, 0.2, 0], [0, 0, 3000]),
+        _camera(
             "bent",
-            (640, 480),
-            [[500.0, 0, 318], [0, 502, 243], [0, 0, 1]],
+            [[500, 0, 318], [0, 502, 243], [0, 0, 1]],
             [-0.28, 0.09, 0.001, -0.002, 0.01],
-            [0.0, -0.7, 0.1],
+            [0, -0.7, 0.1],
             [100, 50, 2800],
         ),
-        Camera(
+        _camera(
             "fish",
-            (640, 480),
-            [[300.0, 0, 320], [0, 300, 240], [0, 0, 1]],
-            [0.02, -0.01, 0.0, 0.0],
-            [0.3, 1.2, 0.0],
+            [[300, 0, 320], [0, 300, 240], [0, 0, 1]],
+            [0.02, -0.01, 0, 0],
+            [0.3, 1.2, 0],
             [-80, 0, 2500],
             fisheye=True,
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,19 +12,19 @@ from calib.rig import Rig
 from engine.root_place import camera_to_world, root_in_world, six, square
 from rigpose.errors import ConfigError
 
+
+def camera(
+    name: str, K: list[list[float]], dist: list[float], rvec: list[float], t: list[float], fisheye: bool = False
+) -> Camera:
+    a, b, c, d = (np.array(value, dtype=float) for value in (K, dist, rvec, t))
+    return Camera(name, (640, 480), a, b, c, d, fisheye=fisheye)
+
+
 RIG = Rig(
     (
-        Camera(
-            "a", (640, 480), [[900.0, 0, 322], [0, 905, 238], [0, 0, 1]], [-0.2, 0.05, 0, 0], [1.9, 0.2, 0.1], [50, 900, 3100]
-        ),
-        Camera(
-            "b",
-            (640, 480),
-            [[700.0, 0, 318], [0, 702, 243], [0, 0, 1]],
-            [0.02, 0.0, 0.0, 0.0],
-            [1.7, 1.1, 0],
-            [0, 800, 2800],
-            fisheye=True,
+        camera("a", [[900, 0, 322], [0, 905, 238], [0, 0, 1]], [-0.2, 0.05, 0, 0], [1.9, 0.2, 0.1], [50, 900, 3100]),
+        camera(
+            "b", [[700, 0, 318], [0, 702, 243], [0, 0, 1]], [0.02, 0, 0, 0], [1.7, 1.1, 0], [0, 800, 2800], fisheye=True
         ),
     )
 )
@@ -64,12 +66,12 @@ def test_a_pose_of_the_wrong_size_is_placed_by_what_tells_the_size(scale):
     body, lifted, px = scene(2)
     known = np.full((N, 3), np.nan)
     known[[2, 5, 9]] = body[[2, 5, 9]]
-    given = {
+    given: dict[str, dict[str, Any]] = {
         "size": {"size_mm": float(np.ptp(lifted, axis=0).max())},
         "floor": {},
         "joints": {"known_mm": known, "known_covariance_mm2": EXACT},
-    }[scale]
-    placed = root_in_world(0.9 * lifted, EXACT, px, SURE, RIG.arrays(), root_of=ROOTS, scale=scale, **given)
+    }
+    placed = root_in_world(0.9 * lifted, EXACT, px, SURE, RIG.arrays(), root_of=ROOTS, scale=scale, **given[scale])
     assert placed.scale == pytest.approx(1 / 0.9, rel=1e-4)
     np.testing.assert_allclose(placed.position_mm, body, atol=0.5)
     assert (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -16,7 +18,7 @@ from engine.models.lifter import LifterSpec  # noqa: E402
 from rigpose.errors import ConfigError  # noqa: E402
 from tests.engine.lifters import LEG_ROOTS, RIG, body_mm, content, lifter, seen_px, spec  # noqa: E402
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "masked": {},
     "temporal": {},
     "liftpose": {},
@@ -29,7 +31,7 @@ KINDS = {
 }
 
 
-def windows(joints: int = 17, window: int = 1, batch: int = 2) -> list[torch.Tensor]:
+def windows(joints: int = 17, window: int = 1, batch: int = 2) -> list[Any]:
     points = np.stack([[seen_px(body_mm(10 * b + t, joints)) for t in range(window)] for b in range(batch)])
     arrays = RIG.arrays()
     feed = [
