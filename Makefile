@@ -3,6 +3,10 @@
 
 VENV := .venv
 PEERS := .venv-peers
+# The bindings alone: real ones, which are on PyPI, without the libraries, which are not.
+TENSORRT10 := .venv-tensorrt10
+TENSORRT11 := .venv-tensorrt11
+bindings = tensorrt-cu13-bindings==$(1),tensorrt-lean-cu13-bindings==$(1)
 BIN := $(VENV)/bin
 SECONDS := 20
 STRICT :=
@@ -37,7 +41,7 @@ measured = $(if $(COVERAGE),--cov $(1))
 QUICK := $(EVERYTHING) and not process and not slow and not gui
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick dev peers lint wheel clean env-demo env-quick env-test
+.PHONY: help demo test quick dev peers lint wheel clean env-demo env-quick env-test env-tensorrt
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST) | awk '{printf "  make %-8s", $$2; $$1=$$2=""; print}'
@@ -45,7 +49,7 @@ help: ## say what the targets do
 demo: env-demo ## start the demonstration for SECONDS=20 seconds
 	@$(BIN)/rigpose demo --seconds $(SECONDS)
 
-test: env-test lint ## run every check and every test that needs no GPU and no camera (STRICT=1: a skip fails; COVERAGE=1: say what they ran)
+test: env-test env-tensorrt lint ## run every check and every test that needs no GPU and no camera (STRICT=1: a skip fails; COVERAGE=1: say what they ran)
 # Two at a time, which compute and wait by turns; what judges times comes last and alone. Code 5: nothing chosen.
 	@$(PYTEST) $(SHARED) -m "$(EVERYTHING) and not process and not gui" $(call measured,--cov-report=) || [ $$? -eq 5 ]
 	@$(PYTEST) $(SHARED) -m "$(EVERYTHING) and (process or gui) and not alone" $(call measured,--cov-append --cov-report=) || [ $$? -eq 5 ]
@@ -72,7 +76,7 @@ wheel: env-quick ## build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel
 
 clean: ## remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) .stamps dist build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(TENSORRT10) $(TENSORRT11) .stamps dist build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 env-demo:
@@ -83,3 +87,11 @@ env-quick:
 
 env-test:
 	@$(BOOTSTRAP) --apt apt.txt --venv $(VENV) --extras $(TEST_EXTRAS)
+
+# What of TensorRT's API is used is held against the oldest and the newest that are known. Without a wheel for this
+# machine there is nothing to hold it against, and its tests say so.
+env-tensorrt:
+ifeq ($(shell uname -s),Linux)
+	@$(BOOTSTRAP) --venv $(TENSORRT10) --packages $(call bindings,10.15.1.29)
+	@$(BOOTSTRAP) --venv $(TENSORRT11) --packages $(call bindings,11.4.0.106)
+endif

@@ -7,12 +7,10 @@ builder changes none. TF32 is off: fp32 means fp32.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from engine.gpu.plan import write_bytes
-from engine.gpu.trt_api import BuilderConfig, Network, OnnxParser, TensorRt, logger_of
+from engine.gpu.trt_api import BuilderConfig, Network, OnnxParser, Progress, TensorRt, logger_of, monitor_of
 from rigpose.errors import ConfigError, RigposeError
 
 log = logging.getLogger(__name__)
@@ -20,9 +18,6 @@ log = logging.getLogger(__name__)
 WORKSPACE_BYTES = 4 * 2**30
 LEVEL = 3
 """Optimisation level; 5 tries longer for little."""
-
-Progress = Callable[[str, float], None]
-"""Is told the phase and how much of it is done, 0 to 1."""
 
 
 def build(
@@ -119,33 +114,3 @@ def _keep_timings(config: BuilderConfig, path: Path | None) -> None:
         write_bytes(path, bytes(cache.serialize()))
     except OSError as error:
         log.info("the timing cache %s is not kept: %s", path, error.strerror)
-
-
-def monitor_of(trt: TensorRt, progress: Progress) -> Any:
-    """A progress monitor of TensorRT that tells of the outermost phase."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined, misc]
-        """Called from the builder's threads; ``step_complete`` answers whether to go on."""
-
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.steps: dict[str, int] = {}
-            self.outermost = ""
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            """A phase begins."""
-            if parent_phase is None:
-                self.outermost = phase_name
-            self.steps[phase_name] = num_steps
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            """A step of it is done."""
-            if phase_name == self.outermost:
-                progress(phase_name, (step + 1) / max(1, self.steps.get(phase_name, 1)))
-            return True
-
-        def phase_finish(self, phase_name: str) -> None:
-            """A phase ends."""
-            self.steps.pop(phase_name, None)
-
-    return Monitor()

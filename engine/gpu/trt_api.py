@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from engine.gpu.driver import REMEDY, driver
@@ -21,6 +21,8 @@ from rigpose.errors import MissingError
 log = logging.getLogger(__name__)
 
 OLDEST, NEWEST_MAJOR = (10, 15), 11
+Progress = Callable[[str, float], None]
+"""Is told the phase and how much of it is done, 0 to 1."""
 
 
 class Tensor(Protocol):
@@ -208,3 +210,33 @@ def logger_of(trt: TensorRt) -> Any:
                 log.info("TensorRT: %s", msg)
 
     return Logger()
+
+
+def monitor_of(trt: TensorRt, progress: Progress) -> Any:
+    """A progress monitor of TensorRT that tells of the outermost phase."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined, misc]
+        """Called from the builder's threads; ``step_complete`` answers whether to go on."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+            self.outermost = ""
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            """A phase begins."""
+            if parent_phase is None:
+                self.outermost = phase_name
+            self.steps[phase_name] = num_steps
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            """A step of it is done."""
+            if phase_name == self.outermost:
+                progress(phase_name, (step + 1) / max(1, self.steps.get(phase_name, 1)))
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            """A phase ends."""
+            self.steps.pop(phase_name, None)
+
+    return Monitor()
