@@ -2,7 +2,7 @@
 
 Quantisation and dequantisation stand as nodes around the network's operators (Q/DQ), which ONNX Runtime, OpenVINO and
 TensorRT all read. The nodes that give `engine.cut.Parts.passing` stay in float: eight bits of a heatmap are not enough
-to read a fraction of a cell from. Made once by ``rigpose build MODEL --precision int8 --calibrate CONFIG`` and kept
+to read a fraction of a cell from. Made once by ``rigpose build MODEL --precision int8 --for CONFIG`` and kept
 among this machine's files by the hash of the graph; never made while a rig starts.
 """
 
@@ -46,7 +46,7 @@ def quantised(graph: Graph, *, symmetric: bool = False) -> Graph:
         raise ConfigError(
             f"model {graph.document.id}",
             "has no int8 form on this machine",
-            f"rigpose build {graph.document.id} --precision int8 --calibrate CONFIG",
+            f"rigpose build {graph.document.id} --runtime NAME --precision int8 --for CONFIG",
         ) from None
 
 

@@ -130,7 +130,6 @@ class TensorRt(Protocol):
     """The module."""
 
     __version__: str
-    Logger: Any
     ILogger: Any
     IProgressMonitor: Any
     BuilderFlag: Any

@@ -39,7 +39,7 @@ GONE_IN_11 = ("FP16", "BF16", "INT8", "FP8", "OBEY_PRECISION_CONSTRAINTS")
 
 def load(package, folder):
     """Import a package of bindings, with stubs of the libraries that it is linked against."""
-    origin = Path(importlib.util.find_spec(package).origin).parent
+    origin = Path(getattr(importlib.util.find_spec(package), "origin")).parent  # noqa: B009
     (binding,) = origin.glob("*.so")
     listing = subprocess.run(["objdump", "-p", str(binding)], capture_output=True, text=True, check=True).stdout
     needed = [name for name in re.findall(r"NEEDED\s+(\S+)", listing) if name.startswith(("libnv", "libcu"))]
@@ -59,10 +59,12 @@ def members(source):
     """Protocols of a file: for each its attributes, and its methods with the names of their arguments."""
     found = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "Protocol" for base in node.bases):
-            attributes = [item.target.id for item in node.body if isinstance(item, ast.AnnAssign)]
+        if isinstance(node, ast.ClassDef) and any(
+            isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases
+        ):
+            attributes = [ast.unparse(item.target) for item in node.body if isinstance(item, ast.AnnAssign)]
             methods = {
-                item.name: ([arg.arg for arg in item.args.args[1:]], ast.unparse(item.returns))
+                item.name: ([arg.arg for arg in item.args.args[1:]], ast.unparse(item.returns) if item.returns else "")
                 for item in node.body
                 if isinstance(item, ast.FunctionDef)
             }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,7 +24,7 @@ class _Severity:
     INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = "INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"
 
 
-class FakeTrt:
+class _FakeTrt:
     """The module.
 
     Args:
@@ -68,6 +69,9 @@ class FakeTrt:
         if "runtime" in self.fail:
             logger.log(_Severity.INTERNAL_ERROR, "createInferRuntime: CUDA initialization failure with error: 35")
         return _Runtime(self, logger)
+
+
+FakeTrt: Any = _FakeTrt
 
 
 class _Builder:
@@ -224,5 +228,5 @@ class _Context:
 
     def _array(self, name):
         count = int(np.prod(self.shapes[name]))
-        memory = (ctypes.c_float * count).from_address(self.addresses[name])
+        memory: Any = (ctypes.c_float * count).from_address(self.addresses[name])
         return np.frombuffer(memory, np.float32).reshape(self.shapes[name])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from capture.frame import Frame  # noqa: E402
+from capture.frame import Frame, PixelFormat  # noqa: E402
 from engine.crop import Crop, Picture, placed  # noqa: E402
 from engine.gpu.crops import NORM, VIEW, TorchCrops, describe, matrices  # noqa: E402
 from tests.engine.gpu.host_kernel import HostKernel  # noqa: E402
@@ -49,7 +49,7 @@ def kernel_crops(kernel, crops, pictures, norm=None, border=cv2.BORDER_CONSTANT,
 
 def cut_on_the_cpu(crop, image, border, size=SIZE):
     out = np.zeros((size[1], size[0], 3), np.uint8)
-    pixel_format = "BGR8" if image.ndim == 3 else "Mono8"
+    pixel_format: PixelFormat = "BGR8" if image.ndim == 3 else "Mono8"
     frame = Frame("a", 0, image, pixel_format, 0, "arrival", 0, image.shape[1::-1])
     matrix = Picture(frame).cut(crop, out, border)
     return out.transpose(2, 0, 1).astype(np.float32), matrix

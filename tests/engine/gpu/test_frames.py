@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from capture.frame import Frame  # noqa: E402
+from capture.frame import Frame, PixelFormat  # noqa: E402
 from engine.crop import Crop, Picture  # noqa: E402
 from engine.cut import parts  # noqa: E402
 from engine.document import find_model  # noqa: E402
@@ -65,7 +65,7 @@ def by_the_cpu(graph, images, crops, rig):
     matrix, weight = np.tile(np.eye(2, 3, dtype=np.float32), (1, 3, 1, 1)), np.zeros((1, 3), np.float32)
     for view, (image, crop) in enumerate(zip(images, crops, strict=True)):
         if crop is not None:
-            kind = "BGR8" if image.ndim == 3 else "Mono8"
+            kind: PixelFormat = "BGR8" if image.ndim == 3 else "Mono8"
             frame = Frame("a", 0, image, kind, 0, "arrival", 0, image.shape[1::-1])
             matrix[0, view] = Picture(frame).cut(crop, cut[0, view])
             weight[0, view] = 1
@@ -73,11 +73,17 @@ def by_the_cpu(graph, images, crops, rig):
     return OnnxRuntime(graph, threads=1).run(feeds), matrix[0]
 
 
-def by_frames(frames, images, crops, rig):
+def filled(frames, images):
+    """A slot with pictures in it."""
     slot = frames.slot()
+    assert slot is not None
     for place, image in zip(slot.views, images, strict=True):
         place[...] = image
-    matrix = frames.start(slot, crops, rig)
+    return slot
+
+
+def by_frames(frames, images, crops, rig):
+    matrix = frames.start(filled(frames, images), crops, rig)
     return frames.finish(), matrix
 
 
@@ -123,10 +129,7 @@ def test_two_frame_sets_are_under_way_and_come_back_in_order(tmp_path):
     wanted = [by_frames(alone, pictures(seed), CROPS, rig)[0] for seed in range(4)]
     got = []
     for seed in range(4):
-        slot = frames.slot()
-        for place, image in zip(slot.views, pictures(seed), strict=True):
-            place[...] = image
-        frames.start(slot, CROPS, rig)
+        frames.start(filled(frames, pictures(seed)), CROPS, rig)
         if seed:
             got.append(frames.finish())
     got.append(frames.finish())
@@ -136,9 +139,9 @@ def test_two_frame_sets_are_under_way_and_come_back_in_order(tmp_path):
     with pytest.raises(ConfigError, match="were not begun"):
         frames.finish()
     for _ in range(BUFFERS):
-        frames.start(frames.slot(), CROPS, rig)
+        frames.start(filled(frames, pictures()), CROPS, rig)
     with pytest.raises(ConfigError, match="faster than they are finished"):
-        frames.start(frames.slot(), CROPS, rig)
+        frames.start(filled(frames, pictures()), CROPS, rig)
 
 
 def test_how_a_graph_normalises_is_found_by_asking_it(tmp_path):

@@ -63,7 +63,7 @@ def test_a_new_plan_replaces_those_of_another_version_and_no_others():
 
 
 def test_timings_are_of_one_gpu_version_and_driver():
-    paths = {timing_cache_path(replace(KEY, **change)) for change in ({}, {"gpu": "x"}, {"tensorrt": "11.5"})}
+    paths = {timing_cache_path(key) for key in (KEY, replace(KEY, gpu="x"), replace(KEY, tensorrt="11.5"))}
     assert len(paths) == 3 and all(path.suffix == ".timing" for path in paths)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from engine.gpu.ring import Ring
@@ -17,6 +19,11 @@ class Event:
         return self.passed
 
 
+def taken(ring) -> Any:
+    """A slot, or ``None``."""
+    return ring.take()
+
+
 def test_each_view_is_an_array_of_its_own_in_one_piece_of_memory():
     asked = []
 
@@ -25,7 +32,7 @@ def test_each_view_is_an_array_of_its_own_in_one_piece_of_memory():
         return np.zeros(count, np.uint8)
 
     ring = Ring([(4, 6, 3), (5, 7)], slots=2, allocate=allocate)
-    slot = ring.take()
+    slot = taken(ring)
     assert [view.shape for view in slot.views] == [(4, 6, 3), (5, 7)]
     slot.views[0][...] = 7
     assert not slot.views[1].any()
@@ -36,18 +43,18 @@ def test_each_view_is_an_array_of_its_own_in_one_piece_of_memory():
 
 def test_slots_take_turns_and_busy_ones_are_passed_over():
     ring = Ring([(2, 2)], slots=3)
-    first, second, third = ring.take(), ring.take(), ring.take()
+    first, second, third = taken(ring), taken(ring), taken(ring)
     assert [slot.index for slot in (first, second, third)] == [0, 1, 2]
     first.gate, third.gate = Event(), Event()
-    assert ring.take() is second
+    assert taken(ring) is second
     second.gate = Event()
-    assert ring.take() is None
+    assert taken(ring) is None
     first.gate.passed = True
-    assert ring.take() is first and first.gate is None
+    assert taken(ring) is first and first.gate is None
 
 
 def test_writing_one_slot_leaves_the_others():
     ring = Ring([(3, 3)], slots=2)
-    one, other = ring.take(), ring.take()
+    one, other = taken(ring), taken(ring)
     one.views[0][...], other.views[0][...] = 1, 2
     assert one.views[0].sum() == 9
