@@ -35,7 +35,7 @@ class Part:
     """One thing that was looked at.
 
     Attributes:
-        group: ``core``, ``extras``, ``system`` or ``machine``.
+        group: ``core``, ``extras``, ``runtimes``, ``system`` or ``machine``.
         name: What it is.
         state: ``ok``; ``missing`` = rigpose does not work without; ``absent`` = an optional thing that is not
             there; ``note`` = there, but worth knowing.
@@ -175,6 +175,29 @@ def system_parts(found: dict[str, Any]) -> Iterator[Part]:
         yield Part("system", "NVIDIA GPU", "absent", gpu.get("problem") or "not looked for")
 
 
+def runtime_parts() -> Iterator[Part]:
+    """What can run a network here, and for each that cannot what is missing."""
+    try:
+        from engine.gpu.kernel import find_nvcc
+        from engine.runtimes.capabilities import capabilities
+    except ImportError:
+        return  # The core part names what is gone.
+    found = capabilities()
+    for runtime in found:
+        precisions = ", ".join(runtime.precisions)
+        if runtime.present:
+            detail = f"{runtime.detail}; {precisions}" + ("" if runtime.suggested else "; only where it is named")
+            yield Part("runtimes", runtime.name, "ok", detail)
+        else:
+            yield Part("runtimes", runtime.name, "absent", runtime.detail, runtime.remedy)
+    if any(runtime.device == "cuda" and runtime.present for runtime in found):
+        nvcc = find_nvcc()
+        there = f"{nvcc}, for crops on the GPU"
+        missing = "not found: torch makes the crops of frames on the GPU"
+        state: State = "ok" if nvcc else "note"
+        yield Part("runtimes", "nvcc", state, there if nvcc else missing, "" if nvcc else "install the CUDA toolkit")
+
+
 def machine_parts() -> Iterator[Part]:
     """The machine: what frames and recordings will have to live with."""
     yield Part("machine", "platform", "ok", f"{platform.system()} {platform.release()}, {platform.machine()}")
@@ -224,7 +247,7 @@ def _disk_part(folder: Path) -> Part:
 def examine() -> list[Part]:
     """Everything that doctor looks at, in the order in which it is shown."""
     found = run_probe()
-    return [*core_parts(found), *extra_parts(), *system_parts(found), *machine_parts()]
+    return [*core_parts(found), *extra_parts(), *runtime_parts(), *system_parts(found), *machine_parts()]
 
 
 def doctor(as_json: bool = False) -> int:
@@ -248,7 +271,7 @@ _WORDS: dict[State, str] = {
     "absent": "[dim]not here[/]",
     "note": "[yellow]note[/]",
 }
-_TITLES = {"core": "Core", "extras": "Extras", "system": "System", "machine": "Machine"}
+_TITLES = {"core": "Core", "extras": "Extras", "runtimes": "Runtimes", "system": "System", "machine": "Machine"}
 
 
 def _show(parts: list[Part], is_whole: bool) -> None:

@@ -81,7 +81,8 @@ def check_name(name: str, where: object = "engine.runtime") -> None:
     if name != "auto" and name not in names():
         raise ConfigError(where, f"there is no runtime {name}", f"there are: auto, {', '.join(names())}")
     if name in KNOWN and not (here := capability(name)).present:
-        raise MissingError(f"runtime {name}", f"cannot be used here: {here.detail}", here.remedy)
+        remedy = f"{here.remedy}; --runtime auto takes the best that is here"
+        raise MissingError(f"runtime {name}", f"cannot be used here: {here.detail}", remedy)
 
 
 def create(

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from engine.runtimes import capabilities
+from engine.runtimes.capabilities import Capability
 from nodes import doctor as doctor_module
-from nodes.doctor import Part, core_parts, doctor, examine, extra_parts, run_probe, system_parts
+from nodes.doctor import Part, core_parts, doctor, examine, extra_parts, run_probe, runtime_parts, system_parts
 from nodes.probe import CORE_MODULES, LIBRARIES, probe, problem_of_import
 from rigpose.extras import EXTRAS
 
@@ -136,5 +138,26 @@ class TestDoctor:
         code = doctor(as_json=True)
         answer = json.loads(capsys.readouterr().out)
         assert answer["schema"] == 1 and answer["ok"] == (code == 0)
-        assert {part["group"] for part in answer["parts"]} == {"core", "extras", "system", "machine"}
+        assert {part["group"] for part in answer["parts"]} == {"core", "extras", "runtimes", "system", "machine"}
         assert all(set(part) == {"group", "name", "state", "detail", "remedy"} for part in answer["parts"])
+
+
+class TestRuntimes:
+    def test_each_runtime_is_there_or_says_how_to_get_it(self) -> None:
+        parts = list(runtime_parts())
+        assert [part.name for part in parts][:4] == ["onnx", "openvino", "torch", "tensorrt"]
+        assert named(parts, "onnx").state == "ok" and "fp32, int8" in named(parts, "onnx").detail
+        assert all(part.remedy for part in parts if part.state == "absent")
+
+    def test_without_a_driver_tensorrt_is_not_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        absent = Capability("tensorrt", False, "cuda", "no NVIDIA driver", "a machine with a GPU has it")
+        monkeypatch.setattr(capabilities, "capabilities", lambda: (absent,))
+        assert list(runtime_parts()) == [Part("runtimes", "tensorrt", "absent", absent.detail, absent.remedy)]
+
+    def test_where_there_is_a_gpu_its_compiler_is_looked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        here = Capability("torch", True, "cuda", "torch 2.13.0, one CUDA graph", precisions=("fp32", "fp16"))
+        monkeypatch.setattr(capabilities, "capabilities", lambda: (here,))
+        monkeypatch.setattr("engine.gpu.kernel.find_nvcc", lambda: None)
+        torch, nvcc = runtime_parts()
+        assert torch.detail == "torch 2.13.0, one CUDA graph; fp32, fp16"
+        assert (nvcc.name, nvcc.state, nvcc.remedy) == ("nvcc", "note", "install the CUDA toolkit")
