@@ -23,22 +23,14 @@ FLY = _config(
     "fly",
     {
         "network": {
-            **{"name": "fly", "kind": "masked", "width": 128, "stages": 1, "dropout": 0.2},
+            **{"name": "fly", "kind": "masked", "width": 512, "stages": 2, "dropout": 0.2},
             **{"by_spread": False, "roots": "legs"},
         },
         "noise": {"px": [FLY_NOISE_PX, FLY_NOISE_PX]},
-        "body": {"bend_deg": 2.0},
-        "learning": {"epochs": 150, "batch_size": 128, "rate": 0.001, "weight_decay": 0.05, "ema": 0.99},
+        "learning": {"epochs": 30, "batch_size": 128, "rate": 0.001, "weight_decay": 0.05, "ema": 0.99},
     },
 )
-FLY_PUBLISHED = _config(
-    "fly, published network",
-    {
-        "network": {"name": "fly_liftpose", "kind": "liftpose", "dropout": 0.5, "roots": "legs"},
-        "noise": {"px": [FLY_NOISE_PX, FLY_NOISE_PX]},
-        "learning": {"epochs": 60, "batch_size": 64, "schedule": "stairs", "ema": 0},
-    },
-)
+
 MOUSE = _config(
     "mouse",
     {
@@ -47,12 +39,12 @@ MOUSE = _config(
         "view": {"kind": "narrow", "turn_deg": [180, 8, 8]},
         "body": {"mirror": 0.5, "bones": 0.03, "bend_deg": 10, "scale": [0.95, 1.05]},
         "learning": {
-            "epochs": 600,
-            "batch_size": 64,
+            "epochs": 500,
+            "batch_size": 256,
             "rate": 0.001,
             "weight_decay": 0.02,
             "ema": 0.99,
-            "validate_every": 10,
+            "validate_every": 20,
         },
     },
 )

@@ -71,6 +71,7 @@ def test_a_config_of_the_repository_is_read(file, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # exporting takes half a minute, more where others work too
 class TestRun:
     def test_leaves_a_lifter_and_its_figures(self, trained):
         result = json.loads((trained / "eval_test.json").read_text())

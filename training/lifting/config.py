@@ -249,7 +249,7 @@ class LearningSection(Config):
 
     Attributes:
         epochs: Times that each pose is shown.
-        batch_size: Poses in a step.
+        batch_size: Poses in a step; of fewer poses each is there several times.
         rate: Learning rate.
         schedule: ``stairs`` = the published one, ``rate * gamma ** (step / decay_steps)`` in steps; ``cosine`` = a
             rise over ``warmup`` of the run, then down to nearly nothing.

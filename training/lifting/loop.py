@@ -124,13 +124,13 @@ class LiftTrainer:
 
     @property
     def steps_of_epoch(self) -> int:
-        """Steps; an epoch's last, smaller batch is made full by poses of its begin, for batch normalisation."""
+        """Steps; an epoch's last batch is made full by poses of its begin, seen another time."""
         return max(1, -(-len(self.sampler.bank) // self.batch_size))
 
     @property
     def batch_size(self) -> int:
-        """Poses in a step: no more than there are."""
-        return max(2, min(self.config.learning.batch_size, len(self.sampler.bank)))
+        """Poses in a step. Of fewer poses than that, each is there several times, seen otherwise each time."""
+        return self.config.learning.batch_size
 
     @property
     def steps(self) -> int:
@@ -204,9 +204,9 @@ class LiftTrainer:
     def _epoch(self, stopped: Callable[[], bool]) -> dict[str, float] | None:
         """One epoch's mean losses; ``None`` where it was stopped."""
         learning, n = self.config.learning, len(self.sampler.bank)
-        order = torch.randperm(n, generator=self.generator, device=self.device)
         size = self.batch_size
-        full = torch.cat([order, order])[: self.steps_of_epoch * size] if self.steps_of_epoch * size > n else order
+        order = torch.randperm(n, generator=self.generator, device=self.device)
+        full = order.repeat(-(-self.steps_of_epoch * size // n))[: self.steps_of_epoch * size]
         sums = torch.zeros(3, device=self.device)
         autocast = torch.bfloat16 if learning.bf16 else None
         self.lifter.train()

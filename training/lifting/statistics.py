@@ -19,6 +19,7 @@ from training.lifting.samples import Sample, Sampler
 _FLATTEST = 1e-3
 """A coordinate that varies less than this part of the others' is taken to vary so much, for it divides."""
 _RIDGE = 1e-3
+_CHUNK = 8192
 
 
 class Seen(NamedTuple):
@@ -66,10 +67,9 @@ def measure(lifter: Lifter, sampler: Sampler, generator: torch.Generator, least:
         least: Samples that are looked at, at least; every pose is.
     """
     n = len(sampler.bank)
-    seen = []
-    for _ in range(-(-least // n)):
-        for rows in torch.randperm(n, generator=generator, device=sampler.bank.device).split(8192):
-            seen.append(see(lifter, sampler.sample(rows, generator)))
+    order = torch.randperm(n, generator=generator, device=sampler.bank.device)
+    rows = order.repeat(-(-least // n))
+    seen = [see(lifter, sampler.sample(part, generator)) for part in rows.split(_CHUNK)]
     gaze = Gaze(*(torch.cat([getattr(one.gaze, key) for one in seen]) for key in Gaze._fields))
     confidence, target, known = (
         torch.cat([getattr(one, key) for one in seen]) for key in ("confidence", "target_mm", "known")
