@@ -96,6 +96,7 @@ class _Buffer:
     """One set of pictures on the device, and the graph that reads it."""
 
     pictures: list[Tensor]
+    planes: Tensor
     ready: Captured
     uploaded: Any = None
     read: Any = None
@@ -165,30 +166,63 @@ class FrameGraph:
 
     def _buffer(self) -> _Buffer:
         pictures = [torch.zeros(shape, dtype=torch.uint8, device=self.device) for shape in self.shapes]
-        views = len(self.shapes)
+        views, (width, height) = len(self.shapes), self._size
+        planes = torch.zeros(views, int(self._norm["channels"][0]), height, width, device=self.device)
         example = {
             **self._wanted,
             "spread": np.zeros(views, np.float32),
             "present": np.zeros(views, np.float32),
             "views": np.zeros(views * VIEW.itemsize, np.uint8),
         }
-        network, cut, kernel = self._network, self._cut, self._helper.crop
-        assert network is not None
-        width, height = self._size
-        planes = torch.zeros(views, int(self._norm["channels"][0]), height, width, device=self.device)
 
         def work(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            if kernel is None:
-                seen = self._crops(pictures, inputs["crop_to_image"][0], inputs["spread"], inputs["present"])
-            else:
-                kernel(inputs["views"], self._norm, planes)
-                seen = planes
-            if self.device.type == "cuda":
-                seen = seen.contiguous(memory_format=torch.channels_last)
-            made = network({**inputs, NET_INPUT: seen})
-            return self._behind({**inputs_of(cut.behind, inputs), **made})
+            return self._solve(inputs, self._run({**inputs, NET_INPUT: self._see(inputs, pictures, planes)}))
 
-        return _Buffer(pictures, Captured(work, example, self.device, stream=self._stream))
+        return _Buffer(pictures, planes, Captured(work, example, self.device, stream=self._stream))
+
+    def _see(self, inputs: Mapping[str, Tensor], pictures: Sequence[Tensor], planes: Tensor) -> Tensor:
+        """What the network sees."""
+        if self._helper.crop is None:
+            seen = self._crops(pictures, inputs["crop_to_image"][0], inputs["spread"], inputs["present"])
+        else:
+            self._helper.crop(inputs["views"], self._norm, planes)
+            seen = planes
+        return seen.contiguous(memory_format=torch.channels_last) if self.device.type == "cuda" else seen
+
+    def _run(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What it answers."""
+        assert self._network is not None
+        return self._network(values)
+
+    def _solve(self, inputs: Mapping[str, Tensor], made: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs of the contract."""
+        return self._behind({**inputs_of(self._cut.behind, inputs), **made})
+
+    def stages(self, crops: Sequence[Crop | None], rig: Mapping[str, np.ndarray]) -> dict[str, Callable[[], Any]]:
+        """Each part alone, on the first buffer and slot, to be timed: calls that wait for nothing."""
+        buffer, slot = self._buffers[0], self.ring.slots[0]
+        given, _ = self._given(buffer, crops, rig)
+        inputs = {name: torch.from_numpy(np.array(array)).to(self.device) for name, array in given.items()}
+        seen = self._see(inputs, buffer.pictures, buffer.planes).clone()
+        values = {**inputs, NET_INPUT: seen}
+        made = {name: tensor.clone() for name, tensor in self._run(values).items()}
+        host = [torch.from_numpy(view) for view in slot.views]
+
+        def upload() -> None:
+            for target, source in zip(buffer.pictures, host, strict=True):
+                target.copy_(source, non_blocking=True)
+
+        return {
+            "upload": upload,
+            "crops": lambda: self._see(inputs, buffer.pictures, buffer.planes),
+            "network": lambda: self._run(values),
+            "decoding and geometry": lambda: self._solve(inputs, made),
+        }
+
+    @property
+    def stream(self) -> Any:
+        """Where everything but uploads happens; ``None`` on a CPU."""
+        return self._stream
 
     def slot(self) -> Slot | None:
         """Room for the next frame set's pictures; ``None`` = the device is behind, so that this set is dropped."""
@@ -209,26 +243,32 @@ class FrameGraph:
             raise ConfigError("frames", "are begun faster than they are finished", "call finish")
         buffer = self._buffers[self._turn]
         self._turn = (self._turn + 1) % BUFFERS
-        addresses = [picture.data_ptr() for picture in buffer.pictures]
-        views = describe(crops, self.shapes, addresses, self._size, self._border)
-        present = (views["pixels"] > 0).astype(np.float32)
-        to_image = matrices(views)
+        given, present = self._given(buffer, crops, rig)
         self._upload(buffer, slot, present)
-        buffer.ready.start(
-            {
-                **rig,
-                "crop_to_image": to_image[None],
-                "view_weight": present[None],
-                "spread": views["spread"],
-                "present": present,
-                "views": views.view(np.uint8),
-            }
-        )
+        buffer.ready.start(given)
         if self._stream is not None:
             buffer.read = torch.cuda.Event()
             buffer.read.record(self._stream)
         self._under_way.append(buffer)
+        to_image: np.ndarray = given["crop_to_image"][0]
         return to_image
+
+    def _given(
+        self, buffer: _Buffer, crops: Sequence[Crop | None], rig: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """What the host tells the device of a frame set, and which cameras are there."""
+        addresses = [picture.data_ptr() for picture in buffer.pictures]
+        views = describe(crops, self.shapes, addresses, self._size, self._border)
+        present = (views["pixels"] > 0).astype(np.float32)
+        given = {
+            **rig,
+            "crop_to_image": matrices(views)[None],
+            "view_weight": present[None],
+            "spread": views["spread"],
+            "present": present,
+            "views": views.view(np.uint8),
+        }
+        return given, present
 
     def _upload(self, buffer: _Buffer, slot: Slot, present: np.ndarray) -> None:
         if self._copies is None or self._stream is None:

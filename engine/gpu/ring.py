@@ -50,31 +50,34 @@ class Ring:
         shapes: (H, W) or (H, W, 3) of each view's pictures.
         slots: How many frame sets may be under way.
         allocate: Where the memory is from; ordinary memory where left out.
+
+    Attributes:
+        slots: All of them.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], slots: int = 3, allocate: Allocate | None = None) -> None:
         allocate = allocate or (lambda count: np.empty(count, np.uint8))
         sizes = [int(np.prod(shape)) for shape in shapes]
         starts = np.cumsum([0, *(-(-size // _ALIGNED) * _ALIGNED for size in sizes)])
-        self._slots = []
+        self.slots: list[Slot] = []
         for index in range(slots):
             memory = allocate(int(starts[-1]))
             views = tuple(
                 memory[start : start + size].reshape(shape)
                 for start, size, shape in zip(starts[:-1].tolist(), sizes, shapes, strict=True)
             )
-            self._slots.append(Slot(index, views))
+            self.slots.append(Slot(index, views))
         self._next = 0
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self.slots)
 
     def take(self) -> Slot | None:
         """The next slot that can be written; ``None`` = the GPU still reads all of them."""
-        for step in range(len(self._slots)):
-            slot = self._slots[(self._next + step) % len(self._slots)]
+        for step in range(len(self.slots)):
+            slot = self.slots[(self._next + step) % len(self.slots)]
             if slot.free:
                 slot.gate = None
-                self._next = (slot.index + 1) % len(self._slots)
+                self._next = (slot.index + 1) % len(self.slots)
                 return slot
         return None
