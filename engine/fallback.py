@@ -28,13 +28,14 @@ from engine.lift_state import LiftState, Scale
 from engine.lifter_document import LifterDocument
 from engine.motion import Motion
 from engine.rays import Rays
+from engine.running_ratio import RunningRatio
 
 _EYE = np.eye(3)
 _NEAR = 3.0
 """Sizes of the subject within which its root is from its other joints."""
 _FAR = 10.0
 """Working distances within which a subject is that nothing is known of."""
-_LEAST_SIGMA_SHARE = 1e-6
+_LEAST_SIGMA_SHARE = 1e-4
 """Of the subject's size: no triangulated joint is surer than that, for its covariance must have an inverse."""
 
 
@@ -114,13 +115,18 @@ class Fallback:
             self._roots[entry.root] = True
             own = np.array([entry.root, *entry.joints])
             matrix = correlation[np.ix_(own, own)]
-            self._states.append(LiftState(own, matrix, tuning.lift_memory_s, float(speeds[entry.root]), joints))
-        self._motion = Motion(speeds, tuning.speed_memory_s)
+            self._states.append(
+                LiftState(own, matrix, tuning.lift_memory_s, tuning.lift_noise, float(speeds[entry.root]), joints)
+            )
+        self._motion = Motion(speeds, tuning.speed_memory_s, _FAR * float(rig.world[3]))
+        self._lift_ratio, self._motion_ratio = RunningRatio(), RunningRatio(joints)
         self.reset()
 
     def reset(self) -> None:
         """Forget the subject."""
         self._motion.reset()
+        self._lift_ratio.reset()
+        self._motion_ratio.reset()
         for state in self._states:
             state.reset()
         self._time_ns: int | None = None
@@ -132,7 +138,9 @@ class Fallback:
         known = np.isfinite(sight.position_mm).all(axis=-1)
         lost = np.flatnonzero(~known)
         triangulated = self._triangulated(sight, known)
-        self._motion.predict(_since(self._time_ns, sight.time_ns))
+        since = _since(self._time_ns, sight.time_ns)
+        self._motion.predict(since, self._motion_ratio.value)
+        self._motion_ratio.add(*self._motion.surprise2(triangulated.information, triangulated.at), since)
         self._time_ns = sight.time_ns
         lifted = self._lift(sight)
         fallen = Fallen(
@@ -146,6 +154,10 @@ class Fallback:
             triangulated.information[lost], triangulated.at[lost] = taken.information, taken.at
         elif lifted:
             self._condition(triangulated)
+        if lifted:
+            parts = [state.errors2(np.flatnonzero(known[state.joints])) for state in self._states]
+            seen, expected = np.array(parts).sum(axis=0)[:, None]
+            self._lift_ratio.add(seen, expected, since)
         self._motion.update(triangulated.information, triangulated.at)
         return fallen
 
@@ -164,7 +176,7 @@ class Fallback:
         )  # fmt: skip
         if lift is None:
             return False
-        scaled = Blend(lift.shape_mm, lift.factor_mm * self._tuning.lift_scale)
+        scaled = Blend(lift.shape_mm, lift.factor_mm * (self._tuning.lift_scale * np.sqrt(self._lift_ratio.value[0])))
         self._vague = False
         near, within = self._rays.middle_mm, _FAR * self._rays.unit_mm
         if self._lifted_ns is None:
@@ -209,12 +221,14 @@ class Fallback:
         rays = self._look(sight, lost, self._rays.depth_mm(near))
         alone = RayPoints.of(rays * (sees & ~contested)[:, :, None, None], centers, near)
         others = self._others(lost, lifted, alone, triangulated)
-        wrong = others.distance2(alone.information, alone.at) > self._gate2
+        off2 = others.distance2(alone.information, alone.at)
+        wrong = off2 > self._gate2
         if wrong.any():
             # What contradicts the others must not have moved them either.
             self._restore(before)
             others = self._others(lost, lifted, alone.without(wrong), triangulated)
-            wrong = others.distance2(alone.information, alone.at) > self._gate2
+            off2 = others.distance2(alone.information, alone.at)
+            wrong = off2 > self._gate2
         used = rays.any(axis=(-2, -1)) & sees & ~contested & ~wrong
         taken = alone.without(wrong)
         if contested.any():
@@ -223,10 +237,15 @@ class Fallback:
             used |= fits & contested & (fits.sum(axis=0) == 1)
             wrong |= contested & ~fits.any(axis=0)
             taken = RayPoints.of(rays * used[:, :, None, None], centers, near)
+            off2 = others.distance2(taken.information, taken.at)
         answer = others.joined(taken)
         tuning = self._tuning
         growth = np.where(used.any(axis=0), tuning.lifted_scale, tuning.predicted_scale) ** 2
-        growth[wrong | ~answer.certain] = np.nan
+        if tuning.freedom:
+            # Where a ray surprises, both it and what it surprises are less sure: Student's distribution.
+            rows = 2 * used.sum(axis=0)
+            growth *= np.where(rows > 0, (tuning.freedom + off2) / (tuning.freedom + rows), 1.0)
+        growth[wrong | ~answer.within(0.5 * self._motion.unknown_mm)] = np.nan
         fallen.position_mm[lost] = np.where(np.isnan(growth)[:, None], np.nan, answer.position)
         fallen.covariance_mm2[lost] = growth[:, None, None] * answer.covariance
         fallen.used[:, lost] = used
@@ -276,9 +295,12 @@ class Fallback:
             self._condition(self._with(triangulated, lost, rays))
             for state, mine, place in self._parts(lost):
                 mean, covariance = state.read(place)
-                total, own = np.linalg.inv(covariance), rays.information[mine]
-                information[mine] += total - own
-                vector[mine] += (total @ mean[..., None] - own @ rays.at[mine][..., None])[..., 0]
+                total, own = np.linalg.inv(covariance), state.weakened(place, rays.information[mine])
+                alone = np.linalg.inv(total - own)
+                mean = alone @ (total @ mean[..., None] - own @ rays.at[mine][..., None])
+                total = np.linalg.inv(alone + state.white(place))
+                information[mine] += total
+                vector[mine] += (total @ mean)[..., 0]
         return Known(information, vector)
 
 

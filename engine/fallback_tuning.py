@@ -31,6 +31,7 @@ class FallbackTuning(Config):
             the network's), 0 = they are independent.
         lift_scale: Factor on the lifter's deviations.
         lift_memory_s: Seconds after which an error of the lift has changed to 1/e.
+        lift_noise: Share of the lift's variance that is another one in each frame.
         correlation: (J J) of the errors of two joints of one lift, row by row; ``None`` = it falls with the bones
             between them.
         scale_sigma: How much the subject's size may differ from the lifter's, relative (standard deviation).
@@ -38,6 +39,8 @@ class FallbackTuning(Config):
             figure, or one for each joint.
         speed_memory_s: Seconds after which a velocity has changed to 1/e.
         pixel_scale: Factor on the deviation of keypoints.
+        freedom: Degrees of freedom of the distribution (Student's) of which keypoints and lifts are; 0 = a normal one.
+            The fewer, the more the covariance of a lifted joint tells how well its ray and the lift agree.
         lifted_scale: Factor on the deviations of what is published as ``lifted`` ...
         predicted_scale: ... and as ``predicted``.
     """
@@ -45,11 +48,13 @@ class FallbackTuning(Config):
     view_correlation: float = Field(0.8, ge=0, le=1)
     lift_scale: float = Field(1.0, gt=0)
     lift_memory_s: float = Field(0.4, gt=0)
+    lift_noise: float = Field(0.1, ge=0, lt=1)
     correlation: tuple[float, ...] | None = None
     scale_sigma: float = Field(0.05, ge=0)
     speed_per_s: tuple[float, ...] = Field((0.5,), min_length=1)
     speed_memory_s: float = Field(0.3, gt=0)
     pixel_scale: float = Field(1.5, gt=0)
+    freedom: float = Field(5.0, ge=0)
     lifted_scale: float = Field(1.2, gt=0)
     predicted_scale: float = Field(1.2, gt=0)
 

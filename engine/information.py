@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from engine.motion import UNKNOWN_MM
-
 _EYE = np.eye(3)
 _FLOOR = 1e-14
 """1/mm2: keeps what nothing is known of invertible."""
@@ -71,11 +69,10 @@ class Known:
         self.covariance = (covariance + covariance.swapaxes(-1, -2)) / 2
         self.position = (self.covariance @ vector[..., None])[..., 0]
 
-    @property
-    def certain(self) -> Bool[np.ndarray, " K"]:
-        """Of which joints something is known in every direction."""
+    def within(self, sigma_mm: float) -> Bool[np.ndarray, " K"]:
+        """Which joints are known in every direction, with a deviation of at most so much."""
         trace = self.covariance[:, 0, 0] + self.covariance[:, 1, 1] + self.covariance[:, 2, 2]
-        return np.asarray((trace > 0) & (trace < (0.1 * UNKNOWN_MM) ** 2))
+        return np.asarray((trace > 0) & (trace < sigma_mm**2))
 
     def joined(self, rays: RayPoints) -> Known:
         """This and what rays say."""

@@ -42,6 +42,9 @@ from rigpose.pose import (
 
 LEAST_SEEN_SHARE = 0.3
 """Of the joints that a view must see to be lifted, and at least three."""
+ALONE_SHARE = 0.25
+"""Largest deviation that is published where there is but one camera, as a share of the subject's distance: it knows
+that no better than the size."""
 KNOWN_SIGMA = 0.02
 """How well a size that the config gives is known, relative."""
 FLOOR_SIGMA = 0.05
@@ -88,7 +91,11 @@ class LiftSolver:
         if not isinstance(config.lift.scale, str):
             scale = Scale(config.lift.scale / document.size_mm, KNOWN_SIGMA)
         elif not self._by_floor:
-            scale = Scale(1.0, max(tuning.scale_sigma, document.size_spread) if len(rig.K) == 1 else tuning.scale_sigma)
+            # A single camera learns nothing of the size from frame to frame: what a lift is off by stays for long, and
+            # would be taken for it. Several cameras measure it.
+            alone = len(rig.K) == 1
+            spread = max(tuning.scale_sigma, document.size_spread) if alone else tuning.scale_sigma
+            scale = Scale(1.0, spread, holds=not alone)
         self._fallback = Fallback(rig, document, tuning, config.solve.gate_sigma, scale)
         self._rays = Rays(rig)
         self._bits = 1 << np.arange(len(rig.K), dtype=np.uint32)
@@ -219,7 +226,6 @@ class LiftSolver:
         """Largest deviation in mm that is published; one camera knows no working distance but the subject's."""
         if self._limit_mm is not None:
             return self._limit_mm
-        reach = self._rays.unit_mm
-        if len(self._bits) == 1 and len(place):
-            reach = float(np.median(np.linalg.norm(place - self._rays.centers_mm[0], axis=-1)))
-        return MAX_LIFTED_SHARE * reach
+        if len(self._bits) > 1 or not len(place):
+            return MAX_LIFTED_SHARE * self._rays.unit_mm
+        return ALONE_SHARE * float(np.median(np.linalg.norm(place - self._rays.centers_mm[0], axis=-1)))

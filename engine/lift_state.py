@@ -28,7 +28,8 @@ class Scale:
     Attributes:
         value: 1 = as the lifter says.
         sigma: Standard deviation.
-        holds: Whether the size is the same for as long as the subject is followed; else it is told anew each time.
+        holds: Whether what is learned of the size holds for as long as the subject is followed; else it is told anew
+            each time.
     """
 
     value: float = 1.0
@@ -43,6 +44,7 @@ class LiftState:
         joints: Their indices in the skeleton, the root first.
         correlation: (n, n) of their errors.
         memory_s: Seconds after which an error has changed to 1/e.
+        noise: Share of the lift's variance that is another one in each frame.
         speed_mm: Standard deviation of the root's velocity along each axis, mm/s.
         n_joints: Number of joints of the skeleton.
 
@@ -55,15 +57,19 @@ class LiftState:
         joints: np.ndarray,
         correlation: Float[np.ndarray, "n n"],
         memory_s: float,
+        noise: float,
         speed_mm: float,
         n_joints: int,
     ) -> None:
         self.joints = joints
         self._correlation = correlation[:, None, :, None]
         self._memory_s = memory_s
+        self._noise = noise
         self._speed_mm = speed_mm
         self._started = False
+        self._within_mm = 0.0
         self._shape = np.zeros((len(joints), 3))
+        self._factor = self._white = np.zeros((len(joints), 3, 3))
         self._mean, self._covariance = np.zeros(0), np.zeros((0, 0))
         self.place_of = np.full(n_joints, -1)
         self.place_of[joints] = np.arange(len(joints))
@@ -95,8 +101,11 @@ class LiftState:
         n = len(self.joints)
         factor = lift.factor_mm[self.joints]
         self._shape = lift.shape_mm[self.joints]
+        self._factor = factor
+        self._white = self._noise * factor @ factor.swapaxes(1, 2)
         rows = factor.reshape(3 * n, 3)
         stationary = ((rows @ rows.T).reshape(n, 3, n, 3) * self._correlation).reshape(3 * n, 3 * n)
+        stationary *= 1 - self._noise
         if not self._started:
             self._started = True
             self._mean = np.zeros(_HEAD + 3 * n)
@@ -115,10 +124,13 @@ class LiftState:
         covariance *= 0.5
         covariance[:3, :3] += (self._speed_mm * dt_s) ** 2 * _EYE
         if not scale.holds:
+            # Nor does the place, which follows from the size: both are told anew.
             self._know(scale)
+            self.put(self._mean[:3].copy(), self._within_mm)
 
     def put(self, near_mm: np.ndarray, within_mm: float) -> None:
         """Begin at a place."""
+        self._within_mm = within_mm
         self._mean[:3] = near_mm
         self._covariance[:3] = 0.0
         self._covariance[:, :3] = 0.0
@@ -140,6 +152,7 @@ class LiftState:
         if not len(which):
             return
         m = len(which)
+        information = self.weakened(which, information)
         towards = self._towards(which)
         crossed = self._of(towards, which)
         rows = (information @ crossed.reshape(m, 3, 3 * m)).reshape(3 * m, 3 * m)
@@ -153,8 +166,30 @@ class LiftState:
         self._mean = self._mean + by_gain @ off
         self._covariance = self._covariance - by_gain @ flat.T
 
+    def weakened(self, which: np.ndarray, information: Float[np.ndarray, "m 3 3"]) -> Float[np.ndarray, "m 3 3"]:
+        """What a measurement of joints says of the state, from which these are the lift's noise away."""
+        if not self._noise:
+            return information
+        return np.linalg.solve(_EYE + information @ self._white[which], information)
+
+    def white(self, which: np.ndarray) -> Float[np.ndarray, "m 3 3"]:
+        """Covariance of the lift's noise."""
+        return self._white[which]
+
+    def errors2(self, which: np.ndarray) -> tuple[float, float]:
+        """Squared errors of the lift at joints that were measured, over its variances, and what they should come to."""
+        own = which[which > 0]  # the root has none
+        if not len(own):
+            return 0.0, 0.0
+        inverse = np.linalg.inv(self._factor[own])
+        off = inverse @ self._mean[_HEAD:].reshape(-1, 3, 1)[own]
+        n = len(self.joints)
+        left = self._covariance[_HEAD:, _HEAD:].reshape(n, 3, n, 3)[own, :, own]
+        unknown = np.einsum("mab,mbc,mac->", inverse, left, inverse)
+        return float((off * off).sum()), max(float((1 - self._noise) * 3 * len(own) - unknown), 0.0)
+
     def read(self, which: np.ndarray) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 3 3"]]:
-        """Where joints are, in mm, and the covariance of that."""
+        """Where joints are, in mm, and the covariance of that but for the lift's noise."""
         own = self._of(self._towards(which), which)
         rows = np.arange(len(which))
         covariance = own[rows, :, rows]

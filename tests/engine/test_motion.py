@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.motion import UNKNOWN_MM, Motion
+from engine.motion import Motion
 
 EYE = np.eye(3)
+UNKNOWN_MM = 1e4
 
 
 def steps(motion: Motion, times: list[float]) -> np.ndarray:
@@ -19,7 +20,7 @@ def steps(motion: Motion, times: list[float]) -> np.ndarray:
 
 
 def known(speed: float = 800.0, memory: float = 0.3) -> Motion:
-    motion = Motion(np.full(2, speed), memory)
+    motion = Motion(np.full(2, speed), memory, UNKNOWN_MM)
     motion.update(np.tile(EYE, (2, 1, 1)), np.zeros((2, 3)))
     return motion
 
@@ -32,7 +33,7 @@ def test_many_small_steps_are_one_large_one(times: list[float]) -> None:
 
 
 def test_a_steady_joint_is_foreseen_and_an_unseen_one_stays_where_it_came_to() -> None:
-    motion = Motion(np.array([1000.0]), 1.0)
+    motion = Motion(np.array([1000.0]), 1.0, UNKNOWN_MM)
     velocity = np.array([300.0, -100.0, 50.0])
     for tick in range(40):
         motion.predict(0.01 if tick else 0.0)
@@ -51,7 +52,7 @@ def test_its_covariance_is_that_of_motions_of_its_kind() -> None:
     keep = np.exp(-fine / memory)
     velocity = rng.normal(0, speed, (runs, 3))
     position = np.zeros((runs, 3))
-    filters = Motion(np.full(runs, speed), memory)
+    filters = Motion(np.full(runs, speed), memory, UNKNOWN_MM)
     filters.update(np.tile(EYE, (runs, 1, 1)), position + rng.normal(size=(runs, 3)))
     for _ in range(6):
         for _ in range(round(dt / fine)):
@@ -66,7 +67,7 @@ def test_its_covariance_is_that_of_motions_of_its_kind() -> None:
 
 
 def test_a_ray_tells_nothing_along_itself() -> None:
-    motion = Motion(np.array([100.0]), 0.3)
+    motion = Motion(np.array([100.0]), 0.3, UNKNOWN_MM)
     across = np.diag([1.0, 1.0, 0.0])
     motion.update(across[None], np.array([[3.0, 4.0, 12345.0]]))
     np.testing.assert_allclose(motion.position[0, :2], [3, 4], atol=1e-3)

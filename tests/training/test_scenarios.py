@@ -16,6 +16,7 @@ PAIRS = [
     ("mannequin_train", "unseen_occluded"),
     ("mannequin_occluded_train", "unseen_occluded"),
     ("mannequin_train", "unseen_fallback"),
+    ("mannequin_fallback_train", "unseen_fallback"),
     ("fly_train", "fly_unseen"),
 ]
 ALL = (
@@ -25,6 +26,7 @@ ALL = (
     "unseen_heavy",
     "unseen_occluded",
     "unseen_fallback",
+    "mannequin_fallback_train",
     "fly_train",
     "fly_unseen",
     "demo",
