@@ -6,6 +6,9 @@ network run once a view with the same session options. The cost is the differenc
 the network's own time; it falls below zero where running the views as one batch gains more than all the
 rest costs, so the parts outside of the graph have a row of their own, and the graph has one as well.
 
+Then the whole engine as a process with four camera nodes, against the bare runtime on one and the same batch, with the
+same threads, while the four nodes publish to it and their frames are thrown away.
+
 The work is the real recording where ``RIGPOSE_DATA`` and ``RIGPOSE_MODELS`` are set (pixels as the camera
 nodes send them, NV12), tracked live as it moves; else the drawn one, whose network is too small to judge by.
 """
@@ -23,13 +26,15 @@ import cv2
 import numpy as np
 import onnxruntime
 
+from benchmarks import _engine_throughput
 from benchmarks._report import Report, arguments, finish, interleaved
 from capture.drawn import draw_recording
 from capture.frame import Frame, FrameSet
 from capture.sources.base import StartClock, create
 from engine.config import SystemConfig, load_system
 from engine.document import find_model
-from engine.runtimes.onnx import available_threads
+from engine.runtimes.feeds import available_threads
+from engine.sampling import graph_inputs
 from engine.serve import build_pipeline
 from rigpose import codec
 from rigpose.pose import SyncInfo, to_message
@@ -37,6 +42,7 @@ from rigpose.pose import SyncInfo, to_message
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = ("movenet_lightning_coco17", "hourglass_heatmap14")
 SETS = 24
+SECONDS, ROUNDS, QUICK_S = 10.0, 5, 3.0
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,19 @@ def measure(report: Report, case: Case, rounds: int) -> None:
     )
 
 
+def measure_throughput(report: Report, case: Case, seconds: float, rounds: int) -> None:
+    """Add what the engine reaches with its cameras, beside the bare runtime among the same cameras."""
+    inputs = graph_inputs(case.config, 1)[0]
+    found = _engine_throughput.measure(case.config, inputs, seconds, rounds)
+    bare, engine = np.array(found["bare"]), np.array(found["engine"])
+    report.add(case.name, "bare runtime among cameras", "sets/s", bare, better="higher")
+    report.add(case.name, "engine with cameras", "sets/s", engine, better="higher")
+    report.add(case.name, "throughput", "% of bare runtime", 100 * engine / bare, better="higher")
+    report.notes.append(
+        f"{case.name}: {rounds} turns of {seconds:g} s; each camera publishes {found['rate'][0]:.0f} frames a second"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     options = arguments("engine", __doc__ or "").parse_args(argv)
@@ -154,6 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for case in cases(Path(folder)):
             measure(report, case, 100 if options.quick else 400)
+            measure_throughput(report, case, QUICK_S if options.quick else SECONDS, 1 if options.quick else ROUNDS)
     return finish(report, options.json)
 
 
