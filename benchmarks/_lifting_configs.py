@@ -39,8 +39,8 @@ MOUSE = _config(
         "view": {"kind": "narrow", "turn_deg": [180, 8, 8]},
         "body": {"mirror": 0.5, "bones": 0.03, "bend_deg": 10, "scale": [0.95, 1.05]},
         "learning": {
-            "epochs": 500,
-            "batch_size": 256,
+            "epochs": 400,
+            "batch_size": 128,
             "rate": 0.001,
             "weight_decay": 0.02,
             "ema": 0.99,

@@ -88,6 +88,18 @@ class TestDocument:
             read_lifter_document(changed(file, tmp_path, change))
 
 
+@pytest.mark.parametrize("name", lifter_names())
+def test_what_is_shipped_loads_is_small_and_says_its_licence(name):
+    document = Lifter.load(name).document
+    assert document.id == name and document.licence == "Apache-2.0"
+    assert lifter_path(name).stat().st_size < 2_200_000
+    assert lifter_path(name).with_suffix(".md").is_file(), "each has a card"
+
+
+def test_the_mannequins_lifter_is_shipped():
+    assert "lift17" in lifter_names()
+
+
 class TestLifter:
     def test_is_found_by_path_and_else_the_zoos_names_are_told(self, file, tmp_path):
         assert lifter_path(file) == file
