@@ -15,7 +15,7 @@ from engine.models.algebraic import Algebraic
 from engine.models.volumetric import Volumetric
 from rigpose.errors import ConfigError, MissingError
 
-_OF_VOLUMES = ("lift.", "volume.", "log_gain", "log_sigma", "log_doubt")
+_OF_VOLUMES = ("lift.", "volume.", "log_gain", "log_sigma", "log_power", "log_doubt")
 """What a volumetric network has and an algebraic one lacks."""
 _ANSWER = ("network.answer.weight", "network.answer.bias")
 """Of these the first rows are the joints' maps; the others are read by the confidences, whatever joint they are of."""

@@ -5,7 +5,7 @@ normal distribution, and each view's point as a measurement of it: one step of G
 to the most likely place. A point counts as far as it is believed: the chance that it is one, given where the volume has
 the joint, against its being anywhere in the picture (`engine.models.algebraic` learns confidences as such chances).
 A joint that several views see well is thus triangulated, one that a single view sees lies on its ray, and one that none
-sees stays where bodies have it.
+sees stays where bodies have it. A confidence also says how exact a point is: its deviation grows as that falls.
 
 All of it is differentiable, so that the network on volumes learns how sure it may be, and there is no loop, no
 decomposition and nothing that is NaN where a camera is absent.
@@ -28,6 +28,8 @@ _NEAREST = 1e-3
 """Least depth, in units of the rig."""
 _SURE, _NEVER = 0.98, 1e-4
 """No point is believed more than this before it is held against the volume, and none quite ignored."""
+_FAINTEST = 0.02
+"""Confidence below which a point gets no less exact."""
 _LEAST_UNITS = 1e-4
 """Least standard deviation of a volume, in units of the rig: 0.4 mm in a room."""
 
@@ -54,6 +56,7 @@ def sharpened(
     confidence: Float[Tensor, "B V J"],
     crop_to_image: Float[Tensor, "B V 2 3"],
     sigma_px: Float[Tensor, " J"],
+    power: Float[Tensor, " J"],
     size_px: int,
     rig: RigArrays,
 ) -> Sharpened:
@@ -65,7 +68,8 @@ def sharpened(
         points: Raw px; NaN = not seen.
         confidence: Chance that a point is one; 0 = the camera is absent.
         crop_to_image: From crop px to raw px.
-        sigma_px: Standard deviation of a point that is one, in crop px along an axis.
+        sigma_px: Standard deviation of a point that is one and has confidence 1, in crop px along an axis.
+        power: It is divided by the confidence to this power.
         size_px: Side of the crops.
         rig: One for all, or one for each sample (an axis B in front of each array).
     """
@@ -88,7 +92,8 @@ def sharpened(
     stretch = (a * d - b * c).abs()
     # An absent camera may bring a matrix of zeros.
     stretch = torch.where(stretch > 0, stretch, 1.0).sqrt()
-    scale = (focal / stretch)[..., None] / (sigma_px * depth)
+    deviation = sigma_px * torch.exp(-power * confidence.clamp(min=_FAINTEST).log())
+    scale = (focal / stretch)[..., None] / (deviation * depth)
     turn = Rt[..., None, :, :3]
     # (B, V, J, 3): how the point moves with the joint, in standard deviations, and how far off it is.
     along_x = (turn[..., 0, :] - rays[..., :1] * turn[..., 2, :]) * scale[..., None]
@@ -96,7 +101,7 @@ def sharpened(
     off_x = (rays[..., 0] * seen_from[..., 2] - seen_from[..., 0]) * scale
     off_y = (rays[..., 1] * seen_from[..., 2] - seen_from[..., 1]) * scale
 
-    belief = torch.where(sees, _belief(variance, along_x, along_y, off_x, off_y, confidence, sigma_px, size_px), 0.0)
+    belief = torch.where(sees, _belief(variance, along_x, along_y, off_x, off_y, confidence, deviation, size_px), 0.0)
     normal = _inverse(variance) + (belief[..., None] * (_outer(along_x) + _outer(along_y))).sum(dim=1)
     pull = (belief[..., None] * (along_x * off_x[..., None] + along_y * off_y[..., None])).sum(dim=1)
     found = _inverse(normal)
@@ -123,7 +128,7 @@ def _belief(
     off_x: Tensor,
     off_y: Tensor,
     confidence: Tensor,
-    sigma_px: Tensor,
+    deviation: Tensor,
     size_px: int,
 ) -> Float[Tensor, "B V J"]:
     """The chance that a point is one, given where the volume has the joint; else it may be anywhere in the crop."""
@@ -135,7 +140,7 @@ def _belief(
     distance = (yy * off_x * off_x - 2 * xy * off_x * off_y + xx * off_y * off_y) / determinant
     chance = confidence.clamp(_NEVER, _SURE)
     inlier = chance.log() - 0.5 * distance - 0.5 * determinant.log() - _LOG_TWO_PI
-    stray = (1 - chance).log() - 2 * (math.log(size_px) - sigma_px.log())
+    stray = (1 - chance).log() - 2 * (math.log(size_px) - deviation.log())
     return torch.sigmoid(inlier - stray)
 
 

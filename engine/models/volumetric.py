@@ -35,10 +35,16 @@ STRAY = 0.1
 """Share of looks that may go anywhere."""
 GAIN = 2.0
 """Of the evidence at first. At 1 the many voxels for which a little speaks would draw the mean to the cube's middle."""
-SIGMA_PX = 1.5
-"""Of a view's point at first, in crop px along an axis."""
+SIGMA_PX = 0.7
+"""Of a view's point of confidence 1 at first, in crop px along an axis."""
+POWER = 2.0
+"""Of the confidence at first: a point that is half as sure is a quarter as exact."""
 DOUBT = 1.5
 """A volume's deviations are taken for so many times what they are at first: it has seen what the points come from."""
+
+COMMON = 3.5
+"""Variances are so many times what the sharpening says: the views' errors are one network's, and much alike. From the
+validation worlds of `training/configs/virtual_volumetric.yaml`."""
 
 
 class Located(NamedTuple):
@@ -123,6 +129,7 @@ class Volumetric(Algebraic):
         self.sharpen = sharpen
         if sharpen:
             self.log_sigma = nn.Parameter(torch.full((joints,), math.log(SIGMA_PX)))
+            self.log_power = nn.Parameter(torch.full((joints,), math.log(POWER)))
             self.log_doubt = nn.Parameter(torch.full((joints,), math.log(DOUBT)))
 
     def see(self, pictures: UInt8[Tensor, "N H W 3"], autocast: torch.dtype | None = None) -> Seen:
@@ -192,10 +199,11 @@ class Volumetric(Algebraic):
         if self.sharpen:
             covariance = covariance * self.log_doubt.exp().square()[:, None]
             points, confidence = observed(seen, view_weight.shape, crop_to_image, view_weight)
-            size_px, sigma_px = width * STRIDE, self.log_sigma.exp()
+            sigma_px, power = self.log_sigma.exp(), self.log_power.exp()
             position, covariance = sharpened(
-                position, covariance, points, confidence, crop_to_image, sigma_px, size_px, rig
+                position, covariance, points, confidence, crop_to_image, sigma_px, power, width * STRIDE, rig
             )
+            covariance = covariance * COMMON
         there = (based & places.seen.flatten(1).any(dim=-1))[:, None, None]
         # What has no position has no covariance.
         position, covariance = torch.where(there, position, torch.nan), torch.where(there, covariance, torch.nan)

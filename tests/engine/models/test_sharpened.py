@@ -16,7 +16,7 @@ from tests.engine.models.test_volume import BASE, arrays, rig  # noqa: E402
 
 TRUTH = BASE + np.array([[100.0, -150, 60], [-260, 40, 200], [20, 210, -190]])
 MATRIX = np.array([[6.0, 0.2, 128], [-0.3, 6.5, 40]])
-SIGMA, SIZE = np.array([1.0, 1.5, 2.0]), 64
+SIGMA, POWER, SIZE = np.array([1.0, 1.5, 2.0]), np.array([0.5, 1.0, 2.0]), 64
 UPPER = np.triu_indices(3)
 
 
@@ -40,7 +40,9 @@ def answer(
     m, c, p, w = (torch.as_tensor(np.asarray(each)[None], dtype=dtype) for each in (mean, six, points, confidence))
     matrix = torch.as_tensor(MATRIX, dtype=dtype).expand(1, 4, 2, 3)
     cameras = RigArrays(*(array.to(dtype) for array in arrays(rig())))
-    return sharpened(m, c, p, w, matrix, torch.as_tensor(sigma, dtype=dtype), SIZE, cameras)
+    return sharpened(
+        m, c, p, w, matrix, torch.as_tensor(sigma, dtype=dtype), torch.as_tensor(POWER, dtype=dtype), SIZE, cameras
+    )
 
 
 class TestAnswer:
@@ -51,7 +53,7 @@ class TestAnswer:
         points[1, 2] += 200
         confidence[3, 1] = 0
         got = answer(mean, covariance, points, confidence, dtype)
-        position, spread = most_likely(mean, covariance, rig(), points, confidence, [MATRIX] * 4, SIGMA, SIZE)
+        position, spread = most_likely(mean, covariance, rig(), points, confidence, [MATRIX] * 4, SIGMA, POWER, SIZE)
         assert np.abs(got.position_mm[0].numpy() - position).max() < (1e-4 if dtype == torch.float64 else 0.01)
         assert got.covariance_mm2[0].numpy() == pytest.approx(spread[:, UPPER[0], UPPER[1]], rel=1e-3, abs=0.05)
 
@@ -96,10 +98,10 @@ class TestAnswer:
         mean, covariance = prior()
         six = torch.tensor(covariance[:, UPPER[0], UPPER[1]])[None].expand(2, 3, 6)
         m, p, w = (torch.tensor(np.stack([each, each])) for each in (mean, seen(), np.full((4, 3), 0.8)))
-        matrix, sigma = torch.tensor(MATRIX).expand(2, 4, 2, 3), torch.tensor(SIGMA)
+        matrix, sigma, power = torch.tensor(MATRIX).expand(2, 4, 2, 3), torch.tensor(SIGMA), torch.tensor(POWER)
         one = RigArrays(*(array.double() for array in arrays(rig())))
         each = RigArrays(*(array.expand(2, *array.shape) for array in one))
-        apart, together = (sharpened(m, six, p, w, matrix, sigma, SIZE, cameras) for cameras in (each, one))
+        apart, together = (sharpened(m, six, p, w, matrix, sigma, power, SIZE, cameras) for cameras in (each, one))
         assert torch.allclose(apart.position_mm, together.position_mm)
         assert torch.allclose(apart.covariance_mm2, together.covariance_mm2)
 
@@ -126,12 +128,12 @@ class TestDegenerate:
             torch.as_tensor(each[None], dtype=torch.float32).requires_grad_()
             for each in (mean, six, points, confidence)
         ]
-        sigma = torch.as_tensor(SIGMA, dtype=torch.float32).requires_grad_()
+        sigma, power = (torch.as_tensor(each, dtype=torch.float32).requires_grad_() for each in (SIGMA, POWER))
         m, c, p, w = numbers
-        got = sharpened(m, c, p, w, matrix, sigma, SIZE, arrays(rig()))
+        got = sharpened(m, c, p, w, matrix, sigma, power, SIZE, arrays(rig()))
         (got.position_mm.square().mean() + got.covariance_mm2.mean()).backward()
         assert torch.isfinite(got.position_mm).all() and torch.isfinite(got.covariance_mm2).all()
-        assert all(torch.isfinite(each.grad).all() for each in (*numbers, sigma))
+        assert all(torch.isfinite(each.grad).all() for each in (*numbers, sigma, power))
         whole = got.covariance_mm2[0][:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(3, 3, 3).detach().double().numpy()
         assert (np.linalg.eigvalsh(whole) > 0).all()
 
@@ -140,11 +142,11 @@ class TestDegenerate:
         six = covariance[:, UPPER[0], UPPER[1]]
         confidence = np.random.default_rng(3).uniform(0.2, 0.95, (4, 3))
         numbers = [torch.tensor(each[None]).requires_grad_() for each in (mean, six, seen(noise_px=5.0), confidence)]
-        sigma = torch.tensor(SIGMA).requires_grad_()
+        sigma, power = torch.tensor(SIGMA).requires_grad_(), torch.tensor(POWER).requires_grad_()
         cameras = RigArrays(*(array.double() for array in arrays(rig())))
         matrix = torch.tensor(MATRIX).expand(1, 4, 2, 3)
 
-        def position(m: Any, c: Any, p: Any, w: Any, s: Any) -> Any:
-            return sharpened(m, c, p, w, matrix, s, SIZE, cameras).position_mm
+        def position(m: Any, c: Any, p: Any, w: Any, s: Any, k: Any) -> Any:
+            return sharpened(m, c, p, w, matrix, s, k, SIZE, cameras).position_mm
 
-        assert torch.autograd.gradcheck(position, (*numbers, sigma), eps=1e-4, atol=1e-3, rtol=1e-3)
+        assert torch.autograd.gradcheck(position, (*numbers, sigma, power), eps=1e-4, atol=1e-3, rtol=1e-3)

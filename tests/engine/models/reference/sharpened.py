@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def most_likely(mean, covariance, rig, points, confidence, matrix, sigma, size):
+def most_likely(mean, covariance, rig, points, confidence, matrix, sigma, power, size):
     """Places (J, 3) and covariances (J, 3, 3) in mm.
 
     Args:
@@ -15,7 +15,8 @@ def most_likely(mean, covariance, rig, points, confidence, matrix, sigma, size):
         points: (V, J, 2) raw px.
         confidence: (V, J).
         matrix: (V, 2, 3) from crop px to raw px.
-        sigma: (J,) crop px.
+        sigma: (J,) crop px, of confidence 1.
+        power: (J,) of the confidence that it is divided by.
         size: Crop px.
     """
     places, spreads = [], []
@@ -28,14 +29,15 @@ def most_likely(mean, covariance, rig, points, confidence, matrix, sigma, size):
             ray = camera.undistort(points[view, joint])
             K = np.asarray(camera.K)
             shrunk = np.sqrt(abs(np.linalg.det(matrix[view][:, :2])))
-            scale = np.sqrt(K[0, 0] * K[1, 1]) / shrunk / sigma[joint]
+            deviation = sigma[joint] / max(confidence[view, joint], 0.02) ** power[joint]
+            scale = np.sqrt(K[0, 0] * K[1, 1]) / shrunk / deviation
             x, y, z = camera.R @ start + camera.t
             rows = np.stack([camera.R[0] - ray[0] * camera.R[2], camera.R[1] - ray[1] * camera.R[2]]) * scale / z
             off = (ray - [x / z, y / z]) * scale
             S = np.eye(2) + rows @ prior @ rows.T
             chance = min(max(confidence[view, joint], 1e-4), 0.98)
             inlier = chance * np.exp(-0.5 * off @ np.linalg.solve(S, off)) / (2 * np.pi * np.sqrt(np.linalg.det(S)))
-            stray = (1 - chance) / (size / sigma[joint]) ** 2
+            stray = (1 - chance) / (size / deviation) ** 2
             belief = inlier / (inlier + stray)
             normal = normal + belief * rows.T @ rows
             pull = pull + belief * rows.T @ off

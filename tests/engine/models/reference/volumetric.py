@@ -70,7 +70,7 @@ def answer(maps, lifted, state, rig, crop_to_image, present, options, base_mm=No
     position = volumes.soft_argmax_3d(logits, grid)
     if options.get("sharpen"):
         covariance = volumes.spread_3d(logits, grid) * np.exp(2 * state["log_doubt"])[:, None, None]
-        sigma, size = np.exp(state["log_sigma"]), 4 * maps.shape[-1]
+        sigma, power, size = np.exp(state["log_sigma"]), np.exp(state["log_power"]), 4 * maps.shape[-1]
         seen = np.where(present[:, None], confidences, 0)
-        position, _ = sharpened.most_likely(position, covariance, rig, raw, seen, crop_to_image, sigma, size)
+        position, _ = sharpened.most_likely(position, covariance, rig, raw, seen, crop_to_image, sigma, power, size)
     return raw, confidences, position
