@@ -88,6 +88,11 @@ class Picture:
         self._nv12 = frame.pixel_format == "NV12"
         self._image = frame.image if frame.pixel_format in ("NV12", "BGR8", "Mono8") else to_bgr(frame)
 
+    @property
+    def pixels(self) -> UInt8[np.ndarray, "H W *C"] | None:
+        """Its pixels, mono or BGR; ``None`` where they are stored otherwise."""
+        return None if self._nv12 else self._image
+
     def gray(self) -> UInt8[np.ndarray, "H W"]:
         """Its brightness."""
         if self._nv12:

@@ -253,20 +253,18 @@ class Pipeline:
         to_image = np.tile(np.eye(2, 3, dtype=np.float32), (1, views, 1, 1))
         sigma_px = np.full(views, self._config.solve.sigma_share * max(self._size))
         for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True)):
-            if picture is None or crop is None:
-                continue
-            to_image[0, view] = picture.cut(crop, self._crops[0, view], self._border)
-            weight[0, view] = 1.0
-            sigma_px[view] *= max(crop.scale, 0.5)
+            if picture is not None and crop is not None:
+                weight[0, view] = 1.0
+                sigma_px[view] *= max(crop.scale, 0.5)
         if weight.any():
-            given = {
-                "crops": self._crops,
-                "crop_to_image": to_image,
-                "view_weight": weight,
-                **self.geometry.single._asdict(),
-                **(_base_of(middle) if self._volumetric else {}),
-            }
-            out = self.runtime.run(given)
+            given = self.geometry.single._asdict() | (_base_of(middle) if self._volumetric else {})
+            out = self._by_frames(pictures, crops, given)
+            if out is None:
+                for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True)):
+                    if picture is not None and crop is not None:
+                        to_image[0, view] = picture.cut(crop, self._crops[0, view], self._border)
+                inputs = {"crops": self._crops, "crop_to_image": to_image, "view_weight": weight, **given}
+                out = self.runtime.run(inputs)
             seen = Observation(
                 points=out["points2d"][0],
                 confidence=out["confidence"][0] * weight[0, :, None],
@@ -286,6 +284,20 @@ class Pipeline:
             )
         self._inferred_ns = now_ns()
         return self._with_sent_points(seen, frames)
+
+    def _by_frames(
+        self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], given: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray] | None:
+        """The graph's answer by a runtime that takes whole pictures (`engine.gpu.look`), where it is one."""
+        look = getattr(self.runtime, "look", None)
+        if look is None:
+            return None
+        here = [p if c is not None else None for p, c in zip(pictures, crops, strict=True)]
+        images = [None if picture is None else picture.pixels for picture in here]
+        if any(image is None and picture is not None for image, picture in zip(images, here, strict=True)):
+            return None
+        answer = look(images, crops, self._border, given)
+        return None if answer is None else answer[0]
 
     def _with_sent_points(self, seen: Observation, frames: Sequence[Frame | None]) -> Observation:
         sent = {v: f.points for v, f in enumerate(frames) if f is not None and f.points is not None}

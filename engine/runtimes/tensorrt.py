@@ -108,6 +108,9 @@ class TensorRtRuntime:
         build: Build the plan where there is none yet, which takes minutes.
         level: Optimisation level of the builder.
 
+    Attributes:
+        look: Takes whole pictures (`engine.gpu.look.Look`).
+
     Raises:
         MissingError: There is no GPU, no TensorRT or no torch, or no plan and ``build`` is not set.
         ConfigError: The graph cannot be run so.
@@ -141,6 +144,10 @@ class TensorRtRuntime:
         self._batch = graph.batch or 1
         exact(torch)
         self._plan = ready_plan(trt, cut, self._where, build=build)
+        from engine.gpu.execution import Execution
+        from engine.gpu.look import Look
+
+        self.look = Look(graph, self._device, network=lambda: Execution(trt, self._plan, self._where, self._device))
         self._ready: Any = None
         self._size: tuple[tuple[int, ...], ...] = ()
 

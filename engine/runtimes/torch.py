@@ -32,6 +32,9 @@ class TorchRuntime:
         precision: ``fp32``, ``fp16`` or ``bf16`` of the network; what follows is fp32.
         device: ``cuda`` or ``cpu``; ``None`` = a GPU where there is one.
 
+    Attributes:
+        look: On a GPU, takes whole pictures (`engine.gpu.look.Look`); else ``None``.
+
     Raises:
         MissingError: torch is not installed, or has no GPU where one was asked for.
         ConfigError: The graph has an operator that is not known here, or cannot be run in this precision.
@@ -59,6 +62,11 @@ class TorchRuntime:
         else:
             exact(torch)
         self._batch = graph.batch or 1
+        self.look: Any = None
+        if self._device.type == "cuda" and is_cut(proto):
+            from engine.gpu.look import Look
+
+            self.look = Look(graph, self._device, proto=self._proto)
 
     def warmup(self) -> None:
         """Make the program for one frame set, and on a GPU its graph."""

@@ -1,0 +1,121 @@
+"""A runtime's eyes on a GPU: whole pictures instead of crops, so that the CPU cuts, converts and copies nothing else.
+
+`engine.pipeline` gives a runtime that has a ``look`` the pictures as they came; where it answers None, crops are cut on
+the CPU as ever. Pictures in NV12 are not taken: the kernel reads mono and BGR.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from engine.crop import Crop
+from engine.gpu.frames import FrameGraph, Network
+from engine.graph import Graph
+from rigpose.errors import RigposeError
+
+log = logging.getLogger(__name__)
+
+
+class Look:
+    """From pictures to the outputs of a graph.
+
+    Args:
+        graph: What is answered.
+        device: Where.
+        proto: The graph as it shall be computed, else ``graph``'s.
+        network: Makes what runs between the cuts, else torch does.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        device: torch.device,
+        *,
+        proto: onnx.ModelProto | None = None,
+        network: Callable[[], Network] | None = None,
+    ) -> None:
+        self._graph, self._device, self._proto, self._network = graph, device, proto, network
+        self._shapes: list[tuple[int, ...] | None] = [None] * graph.n_views
+        self._frames: FrameGraph | None = None
+        self._given_up = False
+        self._border = -1
+        self._primary: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self._helper: Any = None
+
+    def __call__(
+        self,
+        images: Sequence[np.ndarray | None],
+        crops: Sequence[Crop | None],
+        border: int,
+        given: Mapping[str, np.ndarray],
+    ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
+        """The graph's outputs and the crop-to-image matrices (V, 2, 3).
+
+        Args:
+            images: (H, W) or (H, W, 3) uint8 of each view, mono or BGR; ``None`` = the camera is absent.
+            crops: Where to look.
+            border: What stands outside of pictures, as OpenCV names it.
+            given: The graph's other inputs about the cameras.
+
+        Returns:
+            ``None`` where crops have to be cut by the CPU: a camera has not sent a picture yet, or the network takes no
+            float planes.
+        """
+        shapes = [last if image is None else image.shape for last, image in zip(self._shapes, images, strict=True)]
+        if self._given_up or any(shape is None for shape in shapes):
+            self._shapes = shapes
+            return None
+        with self._primary():
+            if self._frames is None or shapes != self._shapes or border != self._border:
+                self._shapes, self._border = shapes, border
+                if not self._make([shape for shape in shapes if shape is not None]):
+                    return None
+            return self._answer(images, crops, given)
+
+    def _make(self, shapes: list[tuple[int, ...]]) -> bool:
+        if self._device.type == "cuda" and self._helper is None:
+            self._use_pycuda()
+        network = None if self._network is None else self._network()
+        try:
+            with self._primary():
+                self._frames = FrameGraph(
+                    self._graph, shapes, self._device, proto=self._proto, network=network, helper=self._helper,
+                    border=self._border,
+                )  # fmt: skip
+        except RigposeError as error:
+            log.info("crops are cut on the CPU: %s", error)
+            self._given_up = True
+            return False
+        return True
+
+    def _use_pycuda(self) -> None:
+        from engine.gpu.pycuda import PyCuda, primary
+
+        index = self._device.index or 0
+        try:
+            with primary(index) as cuda:
+                self._helper = PyCuda(cuda, index)
+            self._primary = lambda: primary(index)
+        except RigposeError as error:
+            log.info("torch makes the crops on the GPU: %s", error)
+
+    def _answer(
+        self, images: Sequence[np.ndarray | None], crops: Sequence[Crop | None], given: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
+        assert self._frames is not None
+        slot = self._frames.slot()
+        if slot is None:
+            return None
+        there = [crop if image is not None else None for image, crop in zip(images, crops, strict=True)]
+        for place, image, crop in zip(slot.views, images, there, strict=True):
+            if image is not None and crop is not None:
+                place[...] = image
+        matrices = self._frames.start(slot, there, given)
+        return self._frames.finish(), matrices

@@ -1,0 +1,104 @@
+"""A runtime that takes whole pictures: the pipeline's poses stay, and what it does not take the CPU cuts as ever."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from capture.drawn import draw_recording  # noqa: E402
+from capture.pixels import to_bgr  # noqa: E402
+from engine.config import load_system  # noqa: E402
+from engine.crop import Crop  # noqa: E402
+from engine.document import find_model  # noqa: E402
+from engine.gpu.look import Look  # noqa: E402
+from engine.graph import compose  # noqa: E402
+from engine.sampling import frame_sets  # noqa: E402
+from engine.serve import build_pipeline  # noqa: E402
+from tests.engine import networks  # noqa: E402
+from tests.engine.gpu.test_frames import CROPS, located_model, pictures, rig_of  # noqa: E402
+
+CPU = torch.device("cpu")
+BORDER = cv2.BORDER_CONSTANT
+
+
+@pytest.fixture
+def look(tmp_path):
+    located = located_model("foreign", tmp_path)
+    return Look(compose(located, 3), CPU), rig_of(located)
+
+
+def test_it_answers_as_soon_as_every_camera_has_sent_once(look):
+    look, rig = look
+    images = pictures()
+    assert look([images[0], None, images[2]], CROPS, BORDER, rig) is None
+    out, matrices = look(images, CROPS, BORDER, rig)
+    assert out["points2d"].shape == (1, 3, networks.JOINTS, 2) and matrices.shape == (3, 2, 3)
+    # One that is absent from then on has no say.
+    out, _ = look([images[0], None, images[2]], CROPS, BORDER, rig)
+    assert np.isnan(out["points2d"][0, 1]).all() and np.isfinite(out["points2d"][0, 0]).all()
+
+
+def test_pictures_of_another_size_or_border_are_taken_as_they_come(look):
+    look, rig = look
+    images = pictures()
+    first, _ = look(images, CROPS, BORDER, rig)
+    smaller = [np.ascontiguousarray(image[:-10]) for image in images]
+    second, _ = look(smaller, CROPS, BORDER, rig)
+    np.testing.assert_allclose(first["points2d"], second["points2d"], atol=1e-3)
+    outside = [Crop((0.0, 0.0), 1.0)] * 3
+    black, _ = look(images, outside, BORDER, rig)
+    mirrored, _ = look(images, outside, cv2.BORDER_REFLECT_101, rig)
+    assert not np.allclose(black["confidence"], mirrored["confidence"])
+
+
+def test_a_network_that_takes_no_float_planes_is_left_to_the_cpu(tmp_path, caplog):
+    located = networks.model(tmp_path, "heatmap", input={"layout": "NHWC", "dtype": "uint8"})
+    look = Look(compose(located, 3), CPU)
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            assert look(pictures(), CROPS, BORDER, rig_of(located)) is None
+    assert [message for message in caplog.messages if "cut on the CPU" in message][1:] == []
+
+
+@pytest.mark.parametrize("pixel_format", ["BGR8", "NV12"])
+def test_a_pipeline_gives_the_same_poses(tmp_path, root, pixel_format):
+    draw_recording(tmp_path / "drawn", frames=8)
+    config = load_system(root / "examples" / "drawn.yaml", data=tmp_path / "drawn", assignments=["rate=30"])
+    sets = frame_sets(config, 8)
+    sets = [replace(each, frames=tuple(stored_as(frame, pixel_format) for frame in each.frames)) for each in sets]
+    plain, _ = build_pipeline(config)
+    looking, _ = build_pipeline(config)
+    calls = []
+    look = Look(compose_of(config), CPU)
+
+    def counted(*arguments):
+        calls.append(1)
+        return look(*arguments)
+
+    looking.runtime.look = counted  # type: ignore[attr-defined]
+    for each in sets:
+        here, there = plain.process(each), looking.process(each)
+        assert len(here.subjects) == len(there.subjects) == 1
+        off = np.linalg.norm(here.subjects[0].position_mm - there.subjects[0].position_mm, axis=-1)
+        assert np.nanmax(off) < 2.0
+    assert bool(calls) == (pixel_format == "BGR8")
+
+
+def compose_of(config):
+    return compose(find_model(str(config.engine.model)), len(config.camera_names))
+
+
+def stored_as(frame, pixel_format):
+    """The same picture in another format."""
+    image = to_bgr(frame)
+    if pixel_format == "NV12":
+        height, width = image.shape[:2]
+        planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
+        chroma = planes[height:].reshape(2, -1).T.reshape(height // 2, width)
+        image = np.concatenate([planes[:height], chroma])
+    return replace(frame, image=image, pixel_format=pixel_format)
