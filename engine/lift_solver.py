@@ -184,9 +184,12 @@ class LiftSolver:
         used, sees, points = fallen.used[:, lost], sees[:, lost], points[:, lost]
         place, spread = fallen.position_mm[lost], fallen.covariance_mm2[lost]
         there = np.isfinite(place).all(axis=-1) & np.isfinite(spread).all(axis=(-2, -1))
-        worst = np.full(len(lost), np.inf)
-        worst[there] = np.linalg.eigvalsh(spread[there])[:, -1]
-        sure = there & (worst <= self._limit(place[there]) ** 2)
+        limit2 = self._limit(place[there]) ** 2
+        # The trace bounds the largest eigenvalue, which is only computed where that does not decide.
+        sure = there & (np.trace(spread, axis1=1, axis2=2) <= limit2)
+        near = np.flatnonzero(there & ~sure)
+        if len(near):
+            sure[near] = np.linalg.eigvalsh(spread[near])[:, -1] <= limit2
         by_ray = used.any(axis=0)
         count = sees.sum(axis=0)
         lifted, predicted = sure & by_ray, sure & ~by_ray
