@@ -37,7 +37,7 @@ from training.samples import Sample
 
 VIEWS = 4
 JUDGED_SEED, LEARNED_SEED = 0, 1
-FRAMES, LEARNED, ROUNDS, REPEATS = 60, 40, 3, 3
+FRAMES, LEARNED, ROUNDS, REPEATS = 60, 40, 3, 1
 QUICK_FRAMES, QUICK_LEARNED, QUICK_ROUNDS, QUICK_REPEATS = 10, 8, 1, 1
 WAYS = (
     ("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"),
