@@ -59,8 +59,8 @@ def build(
         MissingError: The runtime is not here.
         VerdictError: The check failed; the precision is not used unless it is named.
     """
-    runtimes.check_name(runtime, "--runtime")
-    precision = precision or {"tensorrt": "fp16", "openvino": "bf16"}.get(runtime, "int8")
+    precision = precision or {"tensorrt": "fp16", "openvino": "bf16", "torch": "bf16"}.get(runtime, "int8")
+    runtimes.check_name(runtime, "--runtime", precision)
     system = None if config is None else _system(model, config, data)
     if system is None and (precision == "int8" or check):
         what = "int8 learns its ranges from pictures" if precision == "int8" else "a check needs pictures"

@@ -276,7 +276,7 @@ def build(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An ONNX file, a YAML file or a name.")],
     runtime: Annotated[str, typer.Option(metavar="NAME", help="What shall run it.")] = "tensorrt",
     precision: Annotated[
-        str | None, typer.Option(metavar="NAME", help="fp32, fp16, bf16 or int8; default: of 16 bit.")
+        str | None, typer.Option(metavar="NAME", help="fp32, fp16, bf16, int8; default: the runtime's lower one.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--for", metavar="CONFIG", help="The rig: its cameras, and pictures to check with.")

@@ -34,7 +34,7 @@ def prepare(config: SystemConfig, where: object) -> SystemConfig:
     judge_rig(config, rig)
     located = locate_model(config, where)
     locate_lifter(config, located.document, rig, where)
-    check_runtime(config.engine.runtime, f"{where}: key engine.runtime")
+    check_runtime(config.engine.runtime, f"{where}: key engine.runtime", config.engine.precision)
     return config
 
 

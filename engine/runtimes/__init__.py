@@ -71,11 +71,11 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*BUILT_IN, *(point.name for point in entry_points(group=GROUP))]))
 
 
-def check_name(name: str, where: object = "engine.runtime") -> None:
-    """Refuse a runtime that does not exist or is not here, without loading any.
+def check_name(name: str, where: object = "engine.runtime", precision: str | None = None) -> None:
+    """Refuse a runtime that does not exist, is not here or does not compute as asked, without loading any.
 
     Raises:
-        ConfigError: Names those that exist.
+        ConfigError: Names those that exist, or in what the runtime computes.
         MissingError: Says what it needs.
     """
     if name != "auto" and name not in names():
@@ -83,6 +83,9 @@ def check_name(name: str, where: object = "engine.runtime") -> None:
     if name in KNOWN and not (here := capability(name)).present:
         remedy = f"{here.remedy}; --runtime auto takes the best that is here"
         raise MissingError(f"runtime {name}", f"cannot be used here: {here.detail}", remedy)
+    if name in KNOWN and precision is not None and precision not in capability(name).precisions:
+        what = f"does not compute in {precision}"
+        raise ConfigError(f"runtime {name}", what, f"it computes in {', '.join(capability(name).precisions)}")
 
 
 def create(

@@ -85,6 +85,11 @@ class TestCreate:
             "not torch: torch on the CPU; it has to be named"
         )
 
+    def test_a_precision_that_a_runtime_does_not_know_is_refused_before_it_is_loaded(self):
+        with pytest.raises(ConfigError, match="runtime onnx: does not compute in fp16") as caught:
+            runtimes.check_name("onnx", precision="fp16")
+        assert caught.value.remedy == "it computes in fp32, int8"
+
     def test_auto_takes_none_that_cannot_compute_as_asked(self, made, monkeypatch):
         monkeypatch.setattr(runtimes, "AUTO", ("onnx",))
         with pytest.raises(MissingError, match="onnx: it does not compute in bf16"):
