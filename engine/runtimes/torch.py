@@ -91,14 +91,22 @@ class TorchRuntime:
         return Captured(staged(self._proto, feeds, self._device), feeds, self._device)
 
 
-def staged(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], device: Any) -> Any:
-    """A graph as work for `engine.gpu.captured.Captured`; pictures are channels-last on a GPU."""
+def staged(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], device: Any, *, last: bool | None = None) -> Any:
+    """A graph as work for `engine.gpu.captured.Captured`.
+
+    Args:
+        proto: The graph.
+        feeds: Inputs of the sizes that it shall be ready for.
+        device: Where.
+        last: Whether the network's pictures are channels-last, as tensor cores want them; by default on a GPU.
+    """
     import torch
 
     from engine.runtimes.torch_program import Program, on
 
     example = on(device, feeds)
-    if device.type != "cuda" or not is_cut(proto):
+    last = device.type == "cuda" if last is None else last
+    if not last or not is_cut(proto):
         program = Program(proto, example)
         return lambda inputs: program({name: inputs[name] for name in example})
     cut = parts(proto)

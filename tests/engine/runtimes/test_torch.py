@@ -14,10 +14,11 @@ torch = pytest.importorskip("torch")
 from engine import precision  # noqa: E402
 from engine.config import load_system  # noqa: E402
 from engine.document import find_model  # noqa: E402
+from engine.gpu.captured import Captured  # noqa: E402
 from engine.graph import OUTPUTS, compose  # noqa: E402
 from engine.runtimes import Runtime, create  # noqa: E402
 from engine.runtimes.onnx import OnnxRuntime  # noqa: E402
-from engine.runtimes.torch import TorchRuntime  # noqa: E402
+from engine.runtimes.torch import TorchRuntime, staged  # noqa: E402
 from engine.runtimes.torch_program import Program, on  # noqa: E402
 from engine.sampling import graph_inputs  # noqa: E402
 from rigpose.errors import ConfigError, MissingError, RigposeError  # noqa: E402
@@ -96,6 +97,14 @@ def test_a_gpu_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(MissingError, match="has no GPU"):
         TorchRuntime(made(tmp_path, "heatmap")[0], device="cuda")
+
+
+def test_channels_last_as_on_a_gpu_changes_nothing(tmp_path):
+    graph, feeds = made(tmp_path, "mannequin17_occluded")
+    proto = onnx.load_from_string(graph.proto_bytes)
+    plain, last = (Captured(staged(proto, feeds, CPU, last=flag), feeds, CPU)(feeds) for flag in (False, True))
+    for name in OUTPUTS:
+        np.testing.assert_allclose(last[name], plain[name], atol=0.05)
 
 
 def one(op, inputs, outputs=("out",), opset=17, **attributes):
