@@ -31,7 +31,7 @@ LIFTER, MODEL = "lift17", "mannequin17"
 SEED, VALIDATION_SEED = 0, 2
 """Of the worlds; `training.fallback` fits on seed 1 of the validation's scenario."""
 WORLDS = 40
-PICTURE_WORLDS, PICTURE_FRAMES = 16, 90
+PICTURE_WORLDS, PICTURE_FRAMES = 10, 90
 BARS = ((3.53, 68.0, "within one deviation: off 68 %"), (8.02, 95.0, "within two deviations: off 95 %"))
 KINDS = ((LIFTED, "lifted"), (PREDICTED, "predicted"))
 _LEAST = 20
