@@ -104,7 +104,7 @@ def draw_poses(
     sheet.text(_LEFT, 414, "side", 13, PALE)
     roots = sorted(set(root_of))
     size = float(np.nanpercentile(np.abs(truth[rows]), 99.5)) or 1.0
-    scale = (0.4 if len(roots) == 1 else 0.3) * width / size
+    scale = 0.42 * width / size
     spread = 0.0 if len(roots) == 1 else 0.7 * width / len(roots)
     for column, row in enumerate(rows):
         for level, axes in enumerate(((0, 1), (2, 1))):
