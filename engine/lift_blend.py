@@ -16,6 +16,8 @@ from jaxtyping import Float
 
 _FLOOR_SHARE = 1e-4
 """Of the subject's size: no lift is surer than that, and a root, which is zero by definition, can be inverted."""
+_ROUNDING = 1e-6
+"""Of a covariance's trace: what float32 leaves of its least direction."""
 _SQUARE = np.array([0, 1, 2, 1, 3, 4, 2, 4, 5])
 
 
@@ -64,7 +66,8 @@ def blend(
     turn = to_world[there][:, None]
     shape = (turn @ np.asarray(lifted_mm[there], np.float64)[..., None])[..., 0]
     spread = turn @ square(np.asarray(covariance_mm2[there], np.float64)) @ turn.swapaxes(-1, -2)
-    spread = spread + (_FLOOR_SHARE * size_mm) ** 2 * np.eye(3)
+    floor = (_FLOOR_SHARE * size_mm) ** 2 + _ROUNDING * np.trace(spread, axis1=-2, axis2=-1)
+    spread = spread + floor[..., None, None] * np.eye(3)
     count = len(shape)
     if count == 1:
         mean, covariance = shape[0], spread[0]

@@ -12,6 +12,7 @@ Each has a covariance; one that is beyond the limit is not published (reason ``u
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,8 @@ from rigpose.pose import (
     UNCERTAIN,
     SubjectPose,
 )
+
+log = logging.getLogger(__name__)
 
 LEAST_SEEN_SHARE = 0.3
 """Of the joints that a view must see to be lifted, and at least three."""
@@ -120,8 +123,14 @@ class LiftSolver:
             seen: Of the same.
             time_ns: When it was exposed; later than that of the set before.
         """
-        with np.errstate(all="ignore"):
-            return self._follow(pose, seen, time_ns)
+        try:
+            with np.errstate(all="ignore"):
+                return self._follow(pose, seen, time_ns)
+        except np.linalg.LinAlgError as error:
+            # A covariance that cannot be: what was triangulated stands, and the lift begins anew.
+            log.warning("lifter %s: %s; nothing is lifted in this frame set", self._lifter.document.id, error)
+            self.reset()
+            return pose
 
     def _follow(self, pose: SubjectPose, seen: Observation, time_ns: int) -> SubjectPose:
         which = self._which

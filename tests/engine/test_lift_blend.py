@@ -51,7 +51,7 @@ def test_views_meet_in_the_axes_of_the_world() -> None:
     found = blend(lifted, six(given), np.stack([np.eye(3), turn]), ROOTS, 1.0, 1.0)
     assert found is not None
     np.testing.assert_allclose(found.shape_mm, truth, atol=1e-9)
-    np.testing.assert_allclose(covariance(found.factor_mm)[1], spread, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(covariance(found.factor_mm)[1], spread, rtol=1e-4, atol=1e-9)
 
 
 def test_a_root_is_zero_and_sure() -> None:
