@@ -137,7 +137,8 @@ class TestLaunch:
     def test_passes_every_option_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         calls = stand_in(monkeypatch, "nodes.launch", "launch", answer=4)
         line = (
-            "launch rig.yaml --data D --model M.onnx --lossless --rate 15 --sets 600 --seconds 20 --summary out.json "
+            "launch rig.yaml --data D --model M.onnx --method lift --lifter L --runtime openvino --precision bf16 "
+            "--lossless --rate 15 --sets 600 --seconds 20 --summary out.json "
             "--no-record --record-to R --viewer none --set a.b=c --set d=1 --accept-bad-rig --force "
             "--subject s1 --experimenter e1 --notes n1 --quiet"
         )
@@ -149,6 +150,10 @@ class TestLaunch:
                 {
                     "data": Path("D"),
                     "model": "M.onnx",
+                    "method": "lift",
+                    "lifter": "L",
+                    "runtime": "openvino",
+                    "precision": "bf16",
                     "mode": "lossless",
                     "rate": 15.0,
                     "sets": 600,
