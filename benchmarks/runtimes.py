@@ -114,10 +114,10 @@ class Row:
             self.problem = said[-1]
             return
         with np.load(out) as found:
-            self.times += found["ms"].tolist()
-            names = [name for name in found.files if name != "ms"]
-            count = len(found[names[0]])
-            self.answers = [{name: found[name][index] for name in names} for index in range(count)]
+            arrays = {name: found[name] for name in found.files}
+        self.times += arrays.pop("ms").tolist()
+        count = len(arrays["points3d"])
+        self.answers = [{name: array[index] for name, array in arrays.items()} for index in range(count)]
 
 
 def answer(model: str, way: tuple[str, str], source: Path, target: Path, threads: int, repeats: int) -> int:
@@ -126,7 +126,8 @@ def answer(model: str, way: tuple[str, str], source: Path, target: Path, threads
     options: dict[str, Any] = {"device": "cpu"} if way[0] == "torch" else {}
     runtime = create(graph, way[0], threads=threads, precision=way[1], **options)
     with np.load(source) as kept:
-        sets = [{name: kept[name][index] for name in kept.files} for index in range(len(kept["crops"]))]
+        arrays = {name: kept[name] for name in kept.files}
+    sets = [{name: array[index] for name, array in arrays.items()} for index in range(len(arrays["crops"]))]
     runtime.warmup()
     answers = [runtime.run(inputs) for inputs in sets]
     ms = []
