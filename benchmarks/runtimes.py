@@ -108,6 +108,8 @@ class Row:
         ]  # fmt: skip
         # Int8 forms of this run alone, whatever this machine's user has made.
         environment = {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), "OMP_NUM_THREADS": str(threads)}
+        # Threads that wait do not spin, as ONNX Runtime's do not: they would take cores from others.
+        environment |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             said = done.stderr.strip().splitlines() or [f"code {done.returncode}"]
