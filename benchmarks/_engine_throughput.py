@@ -41,6 +41,7 @@ FASTER = 1.3
 """Rate of the cameras, times what the runtime can do without them."""
 _READY_S, _END_S = 60.0, 20.0
 _LEAST_SETS = 10
+_TRIES, _SLACK = 4, 1.1
 
 
 def measure(config: SystemConfig, inputs: dict[str, np.ndarray], seconds: float, rounds: int) -> dict[str, list[float]]:
@@ -49,18 +50,32 @@ def measure(config: SystemConfig, inputs: dict[str, np.ndarray], seconds: float,
     Raises:
         RigposeError: One of the processes failed.
     """
-    rate = FASTER * _alone(config, inputs)
-    live = config.model_copy(update={"mode": "live", "rate": rate, "loop": 0, "sets": None})
     found: dict[str, list[float]] = {"bare": [], "engine": []}
     with tempfile.TemporaryDirectory(prefix="rp") as name:
         folder = Path(name)
-        write_config(live, folder / "rig.yaml")
         np.savez(folder / "in.npz", **inputs)  # type: ignore[arg-type]
+        rate = FASTER * _alone(config, inputs)
+        for _ in range(_TRIES):
+            live = _at(config, rate, folder)
+            reached = _one("bare", live, folder, min(seconds, 2.0))
+            if FASTER * reached <= rate * _SLACK:
+                break
+            # The machine was busier before: an engine that gets no more frames than it answers is not measured.
+            rate = FASTER * reached
+        else:
+            raise RigposeError("benchmarks.engine", "the machine is too uneven to be measured", "try when it is quiet")
         for index in range(rounds):
             for kind in ("bare", "engine") if index % 2 == 0 else ("engine", "bare"):
                 found[kind].append(_one(kind, live, folder, seconds))
     found["rate"] = [rate]
     return found
+
+
+def _at(config: SystemConfig, rate: float, folder: Path) -> SystemConfig:
+    """The config with another rate, also as the file that the processes read."""
+    live = config.model_copy(update={"mode": "live", "rate": rate, "loop": 0, "sets": None})
+    write_config(live, folder / "rig.yaml")
+    return live
 
 
 def _alone(config: SystemConfig, inputs: dict[str, np.ndarray], seconds: float = 2.0) -> float:
