@@ -49,17 +49,7 @@ class Checkpoint:
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all: a run that is killed here leaves the checkpoint before."""
-        document = {
-            "schema": SCHEMA,
-            "config": yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
-            **{key: getattr(self, key) for key in self.__dataclass_fields__ if key != "config"},
-        }
-        partial = path.with_name(path.name + ".part")
-        with partial.open("wb") as file:
-            torch.save(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        write_run(path, self, SCHEMA)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -69,6 +59,32 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         ConfigError: The file is missing, is no checkpoint, or is of another schema.
     """
     path = Path(path)
+    document = read_run(path)
+    if document.get("schema") != SCHEMA:
+        raise ConfigError(path, f"is of schema {document.get('schema')}, this program reads {SCHEMA}", "train it again")
+    config = validate(yaml.safe_load(document.pop("config")), TrainingConfig, path)
+    del document["schema"]
+    return Checkpoint(config=config, **document)
+
+
+def write_run(path: Path, run: Any, schema: int) -> None:
+    """Write a run's dataclass, which has a ``config``, whole or not at all."""
+    fields = {key: getattr(run, key) for key in run.__dataclass_fields__ if key != "config"}
+    config = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False)
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        torch.save({"schema": schema, "config": config, **fields}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """What `write_run` wrote; its ``config`` is still YAML, and its schema may be any.
+
+    Raises:
+        ConfigError: The file is missing, or is no checkpoint.
+    """
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -76,9 +92,4 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except Exception as error:  # torch raises pickle's and zipfile's classes
         line = str(error).partition("\n")[0]
         raise ConfigError(path, f"cannot be read as a checkpoint: {line}", "give the checkpoint.pt of a run") from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else None
-        raise ConfigError(path, f"is of schema {found}, this program reads {SCHEMA}", "train it again")
-    config = validate(yaml.safe_load(document.pop("config")), TrainingConfig, path)
-    del document["schema"]
-    return Checkpoint(config=config, **document)
+    return document if isinstance(document, dict) else {}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from rigpose.config import validate
 from rigpose.errors import ConfigError
+from training.checkpoint import read_run, write_run
 from training.lifting.config import LiftConfig
 
 CHECKPOINT = "checkpoint.pt"
@@ -53,17 +52,7 @@ class Saved:
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all."""
-        document = {
-            "schema": SCHEMA,
-            "config": yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
-            **{key: getattr(self, key) for key in self.__dataclass_fields__ if key != "config"},
-        }
-        partial = path.with_name(path.name + ".part")
-        with partial.open("wb") as file:
-            torch.save(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        write_run(path, self, SCHEMA)
 
 
 def read_saved(path: Path) -> Saved:
@@ -72,14 +61,8 @@ def read_saved(path: Path) -> Saved:
     Raises:
         ConfigError: The file is missing, or is no checkpoint of a lifter.
     """
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ConfigError(path, "no such file", "give the folder of a run, or train it first") from None
-    except Exception as error:  # torch raises pickle's and zipfile's classes
-        line = str(error).partition("\n")[0]
-        raise ConfigError(path, f"cannot be read as a checkpoint: {line}", "train it again") from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA or "best_mm" not in document:
+    document = read_run(path)
+    if document.get("schema") != SCHEMA or "best_mm" not in document:
         raise ConfigError(path, "is no checkpoint of a lifter that this program reads", "train it again")
     config = validate(yaml.safe_load(document.pop("config")), LiftConfig, path)
     del document["schema"]
