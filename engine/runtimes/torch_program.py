@@ -1,12 +1,12 @@
 """An ONNX graph as a fixed list of torch calls.
 
-Why not a library: onnx2torch has had no release since 2024 and onnx2pytorch does not know half of the operators of our
-geometry; both keep shapes as tensors, which makes the processor wait for the GPU in the middle of a frame and cannot be
-captured in a CUDA graph. Why not our own networks, built again from weights: every graph that ONNX Runtime runs should
-run here, a foreign one too, and be comparable number by number. So the graph is run once, operator by operator, for
-given sizes of its inputs: what does not depend on the pictures is computed then, by onnx's own reference operators, and
-stays a constant; what does becomes a call. The list has no branches and asks for no value, so that it is the same in
-eager mode on a CPU, where it can be tested, and in a CUDA graph, where it runs.
+Why not a library: the one that was kept, onnx2torch, has had no release since 2024, and a graph that computes its
+shapes as tensors makes the processor wait for the GPU in the middle of a frame and cannot be captured in a CUDA
+graph. Why not our own networks, built again from weights: every graph that ONNX Runtime runs should run here, a
+foreign one too, and be comparable number by number. So the graph is run once, operator by operator, for given sizes
+of its inputs: what does not depend on the pictures is computed then, by onnx's own reference operators, and stays a
+constant; what does becomes a call. The list has no branches and asks for no value, so that it is the same in eager
+mode on a CPU, where it can be tested, and in a CUDA graph, where it runs.
 """
 
 from __future__ import annotations
