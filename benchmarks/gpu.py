@@ -127,7 +127,7 @@ def end_to_end(frames: FrameGraph, work: Work, rounds: int) -> list[float]:
         slot = frames.slot()
         assert slot is not None
         start = time.perf_counter_ns()
-        frames.start(slot, work.crops, work.rig)
+        frames.start(slot.views, work.crops, work.rig, slot)
         frames.finish()
         if index >= 2:
             times.append((time.perf_counter_ns() - start) / 1e6)
@@ -145,7 +145,7 @@ def throughput(frames: FrameGraph, work: Work, rounds: int) -> float:
             under_way -= 1
             slot = slot or frames.slot()
         assert slot is not None
-        frames.start(slot, work.crops, work.rig)
+        frames.start(slot.views, work.crops, work.rig, slot)
         under_way += 1
     for _ in range(under_way):
         frames.finish()

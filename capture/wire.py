@@ -13,11 +13,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import zmq
 
+from capture.buffers import BufferPool
 from capture.endpoint import BoundEndpoint, connect, tune
 from capture.frame import EndOfFrames, Frame
 from capture.message import decode_frame, encode_end, encode_frame, encode_push
@@ -240,6 +242,8 @@ class FrameReceiver(_Link):
         hwm: Frames that may wait on each side of each connection.
         session_id: Where given, frames of another session are rejected.
         cameras: Where given, frames of other cameras are rejected.
+        pool: Where pictures are written as they are taken; without one, and where it has no room, they stay where
+            ZeroMQ received them.
         context: Only for inproc and tests.
 
     Attributes:
@@ -257,10 +261,12 @@ class FrameReceiver(_Link):
         *,
         session_id: str | None = None,
         cameras: Collection[str] | None = None,
+        pool: BufferPool | None = None,
         context: zmq.Context | None = None,
     ) -> None:
         super().__init__(zmq.PULL, endpoint, hwm, bind=True, context=context)
         self.rejected = 0
+        self._pool = pool
         self._session_id = session_id
         self._cameras = None if cameras is None else frozenset(cameras)
 
@@ -276,7 +282,7 @@ class FrameReceiver(_Link):
                     continue
                 if self._cameras is not None and message.camera not in self._cameras:
                     raise ProtocolError("frame message", f"camera {message.camera[:64]!r} is not expected here")
-                return message
+                return self._stored(message) if isinstance(message, Frame) else message
             except ProtocolError as error:
                 self._reject(error)
         return None
@@ -284,6 +290,19 @@ class FrameReceiver(_Link):
     def wait(self, wait_s: float, stop: threading.Event | None = None) -> bool:
         """Wait until something can be received, at most ``wait_s`` or until ``stop`` is set."""
         return _wait(self.socket, zmq.POLLIN, wait_s, stop)
+
+    def _stored(self, frame: Frame) -> Frame:
+        """A frame whose picture lies in the pool, where there is one with room."""
+        image = frame.image
+        if self._pool is None or image is None:
+            return frame
+        buffer = self._pool.take(frame.camera, image.nbytes)
+        if buffer is None:
+            return frame
+        stored = buffer.view(image.dtype).reshape(image.shape)
+        stored[...] = image
+        stored.flags.writeable = False
+        return replace(frame, image=stored)
 
     def _reject(self, error: ProtocolError) -> None:
         self.rejected += 1

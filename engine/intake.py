@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 
 import zmq
 
+from capture.buffers import BufferPool
 from capture.frame import EndOfFrames, Frame
 from capture.rundir import RunDirectory
 from capture.sync import Synchroniser
@@ -32,13 +33,20 @@ class Intake:
         sync: Is told who ended and who is silent.
         account: Counts what was received.
         tell: Called with an event's name, text and data.
+        pool: Where pictures are received into (`capture.wire.FrameReceiver`).
 
     Raises:
         ConfigError: An address is in use.
     """
 
     def __init__(
-        self, config: SystemConfig, run_dir: RunDirectory, sync: Synchroniser, account: FrameAccount, tell: Tell
+        self,
+        config: SystemConfig,
+        run_dir: RunDirectory,
+        sync: Synchroniser,
+        account: FrameAccount,
+        tell: Tell,
+        pool: BufferPool | None = None,
     ) -> None:
         self._sync = sync
         self._account = account
@@ -57,7 +65,9 @@ class Intake:
         try:
             for name, section in config.cameras.items():
                 views = frozenset(section.views or (name,))
-                receiver = FrameReceiver(run_dir.frames_endpoint(name), session_id=run_dir.session_id, cameras=views)
+                receiver = FrameReceiver(
+                    run_dir.frames_endpoint(name), session_id=run_dir.session_id, cameras=views, pool=pool
+                )
                 self._receivers[receiver] = views
                 self._poller.register(receiver.socket, zmq.POLLIN)
         except BaseException:

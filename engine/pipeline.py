@@ -11,6 +11,7 @@ import numpy as np
 
 from calib.rig import Rig
 from calib.triangulate import triangulate_with_residuals
+from capture.buffers import BufferPool
 from capture.frame import Frame, FrameSet
 from engine import finder as finders
 from engine.base import Base
@@ -98,6 +99,11 @@ class Pipeline:
     def n_views(self) -> int:
         """Cameras of the rig."""
         return len(self.geometry.rig)
+
+    @property
+    def pool(self) -> BufferPool | None:
+        """Where its runtime wants pictures to be received into; ``None`` = it does not care."""
+        return getattr(getattr(self.runtime, "look", None), "pool", None)
 
     def _new_solver(self) -> Solver | VolumeSolver:
         kind = VolumeSolver if self._volumetric else Solver

@@ -119,7 +119,7 @@ class Engine:
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
         self._misfits: set[str] = set()
-        self._intake = Intake(config, run_dir, self._sync, self.account, self._tell)
+        self._intake = Intake(config, run_dir, self._sync, self.account, self._tell, pipeline.pool)
         self.control = NodeControl(
             run_dir.endpoint("control") if supervised else None,
             run_dir.session_id,

@@ -1,6 +1,7 @@
 """From raw frames to poses in one graph: crop, network, decoding, undistortion, triangulation.
 
-The pictures of a frame set are copied to the device as they came; one launch makes the network's input of them
+The pictures of a frame set are copied to the device as they came, out of the page-locked memory that they were received
+into (`capture.buffers`); one launch makes the network's input of them
 (`engine.gpu.crops`), which enters the graph at ``net_input``, so that its own part before that is not run at all. All
 of it is captured once a rig and replayed; outputs land in page-locked memory, and only `FrameGraph.finish` waits.
 
@@ -12,6 +13,7 @@ On a CPU the same calls run one by one, which is how they are tested.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -88,6 +90,10 @@ class TorchDevice:
 
     def upload(self, target: Tensor, source: np.ndarray) -> None:
         """See `Device`."""
+        if not source.flags.writeable:
+            # torch takes only what it could write; it does not.
+            whole = (ctypes.c_uint8 * source.nbytes).from_address(source.ctypes.data)
+            source = np.ctypeslib.as_array(whole).reshape(source.shape)
         target.copy_(torch.from_numpy(source), non_blocking=self._pinned)
 
 
@@ -98,6 +104,7 @@ class _Buffer:
     pictures: list[Tensor]
     planes: Tensor
     ready: Captured
+    held: Sequence[np.ndarray | None] = ()  # while they are read, nobody may write them
     uploaded: Any = None
     read: Any = None
 
@@ -200,7 +207,8 @@ class FrameGraph:
 
     def stages(self, crops: Sequence[Crop | None], rig: Mapping[str, np.ndarray]) -> dict[str, Callable[[], Any]]:
         """Each part alone, on the first buffer and slot, to be timed: calls that wait for nothing."""
-        buffer, slot = self._buffers[0], self.ring.slots[0]
+        buffer, slot = self._buffers[0], self.slot()
+        assert slot is not None
         given, _ = self._given(buffer, crops, rig)
         inputs = {name: torch.from_numpy(np.array(array)).to(self.device) for name, array in given.items()}
         seen = self._see(inputs, buffer.pictures, buffer.planes).clone()
@@ -228,23 +236,37 @@ class FrameGraph:
         """Room for the next frame set's pictures; ``None`` = the device is behind, so that this set is dropped."""
         return self.ring.take()
 
-    def start(self, slot: Slot, crops: Sequence[Crop | None], rig: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Begin with a frame set whose pictures stand in a slot; nothing waits on a GPU.
+    def start(
+        self,
+        pictures: Sequence[np.ndarray | None],
+        crops: Sequence[Crop | None],
+        rig: Mapping[str, np.ndarray],
+        slot: Slot | None = None,
+    ) -> np.ndarray:
+        """Begin with a frame set; nothing waits on a GPU.
 
         Args:
-            slot: Of `slot`, written.
+            pictures: Of `shapes`, in page-locked memory; not to be written before `finish`. ``None`` = not needed.
             crops: Where to look in each view; ``None`` = the camera is absent.
             rig: The graph's inputs about the cameras (``K, dist, fisheye, Rt, world``), and others that it takes.
+            slot: Of `slot`, where some of the pictures lie in it: it can be written again when they are read.
 
         Returns:
             The crop-to-image matrices (V, 2, 3).
+
+        Raises:
+            ConfigError: Two frame sets are under way, or a picture is missing or of another shape.
         """
         if len(self._under_way) == BUFFERS:
             raise ConfigError("frames", "are begun faster than they are finished", "call finish")
         buffer = self._buffers[self._turn]
         self._turn = (self._turn + 1) % BUFFERS
         given, present = self._given(buffer, crops, rig)
-        self._upload(buffer, slot, present)
+        wanted = [picture if here else None for picture, here in zip(pictures, present, strict=True)]
+        for shape, picture, here in zip(self.shapes, wanted, present, strict=True):
+            if here and (picture is None or picture.shape != shape):
+                raise ConfigError("frames", f"{None if picture is None else picture.shape} is not {shape}", "report it")
+        self._upload(buffer, wanted, slot)
         buffer.ready.start(given)
         if self._stream is not None:
             buffer.read = torch.cuda.Event()
@@ -270,22 +292,25 @@ class FrameGraph:
         }
         return given, present
 
-    def _upload(self, buffer: _Buffer, slot: Slot, present: np.ndarray) -> None:
+    def _upload(self, buffer: _Buffer, pictures: Sequence[np.ndarray | None], slot: Slot | None) -> None:
+        buffer.held = pictures
         if self._copies is None or self._stream is None:
-            for target, source, here in zip(buffer.pictures, slot.views, present, strict=True):
-                if here:
-                    self._helper.upload(target, source)
+            self._copy(buffer, pictures)
             return
         with torch.cuda.stream(self._copies):
             if buffer.read is not None:
                 self._copies.wait_event(buffer.read)
-            for target, source, here in zip(buffer.pictures, slot.views, present, strict=True):
-                if here:
-                    self._helper.upload(target, source)
+            self._copy(buffer, pictures)
             buffer.uploaded = torch.cuda.Event()
             buffer.uploaded.record(self._copies)
-        slot.gate = buffer.uploaded
+        if slot is not None:
+            slot.gate = buffer.uploaded
         self._stream.wait_event(buffer.uploaded)
+
+    def _copy(self, buffer: _Buffer, pictures: Sequence[np.ndarray | None]) -> None:
+        for target, source in zip(buffer.pictures, pictures, strict=True):
+            if source is not None:
+                self._helper.upload(target, source)
 
     def finish(self) -> dict[str, np.ndarray]:
         """Wait for the oldest frame set that was begun; the outputs of the contract.
@@ -295,7 +320,10 @@ class FrameGraph:
         """
         if not self._under_way:
             raise ConfigError("frames", "were not begun", "call start first")
-        return self._under_way.pop(0).ready.finish()
+        buffer = self._under_way.pop(0)
+        answer = buffer.ready.finish()
+        buffer.held = ()
+        return answer
 
 
 def normalisation(graph: Graph, before: onnx.ModelProto) -> np.ndarray:

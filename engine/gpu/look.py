@@ -15,8 +15,9 @@ import numpy as np
 import onnx
 import torch
 
+from capture.buffers import BufferPool
 from engine.crop import Crop
-from engine.gpu.frames import FrameGraph, Network
+from engine.gpu.frames import Device, FrameGraph, Network, TorchDevice
 from engine.graph import Graph
 from rigpose.errors import RigposeError
 
@@ -31,6 +32,11 @@ class Look:
         device: Where.
         proto: The graph as it shall be computed, else ``graph``'s.
         network: Makes what runs between the cuts, else torch does.
+        pool: Where pictures are received into; by default page-locked memory on a GPU, and none on a CPU.
+
+    Attributes:
+        pool: Pictures that lie in it are copied to the device from there; others are copied into page-locked memory
+            first.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class Look:
         *,
         proto: onnx.ModelProto | None = None,
         network: Callable[[], Network] | None = None,
+        pool: BufferPool | None = None,
     ) -> None:
         self._graph, self._device, self._proto, self._network = graph, device, proto, network
         self._shapes: list[tuple[int, ...] | None] = [None] * graph.n_views
@@ -47,7 +54,8 @@ class Look:
         self._given_up = False
         self._border = -1
         self._primary: Callable[[], AbstractContextManager[Any]] = nullcontext
-        self._helper: Any = None
+        self._helper: Device = self._pycuda() or TorchDevice(device)
+        self.pool = BufferPool(self._allocate) if pool is None and device.type == "cuda" else pool
 
     def __call__(
         self,
@@ -80,42 +88,51 @@ class Look:
             return self._answer(images, crops, given)
 
     def _make(self, shapes: list[tuple[int, ...]]) -> bool:
-        if self._device.type == "cuda" and self._helper is None:
-            self._use_pycuda()
         network = None if self._network is None else self._network()
         try:
-            with self._primary():
-                self._frames = FrameGraph(
-                    self._graph, shapes, self._device, proto=self._proto, network=network, helper=self._helper,
-                    border=self._border,
-                )  # fmt: skip
+            self._frames = FrameGraph(
+                self._graph, shapes, self._device, proto=self._proto, network=network, helper=self._helper,
+                border=self._border,
+            )  # fmt: skip
         except RigposeError as error:
             log.info("crops are cut on the CPU: %s", error)
-            self._given_up = True
+            self._given_up, self.pool = True, None
             return False
         return True
 
-    def _use_pycuda(self) -> None:
+    def _pycuda(self) -> Device | None:
+        if self._device.type != "cuda":
+            return None
         from engine.gpu.pycuda import PyCuda, primary
 
         index = self._device.index or 0
         try:
             with primary(index) as cuda:
-                self._helper = PyCuda(cuda, index)
-            self._primary = lambda: primary(index)
+                helper = PyCuda(cuda, index)
         except RigposeError as error:
             log.info("torch makes the crops on the GPU: %s", error)
+            return None
+        self._primary = lambda: primary(index)
+        return helper
+
+    def _allocate(self, count: int) -> np.ndarray:
+        with self._primary():
+            return self._helper.allocate(count)
 
     def _answer(
         self, images: Sequence[np.ndarray | None], crops: Sequence[Crop | None], given: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
         assert self._frames is not None
-        slot = self._frames.slot()
-        if slot is None:
-            return None
         there = [crop if image is not None else None for image, crop in zip(images, crops, strict=True)]
-        for place, image, crop in zip(slot.views, images, there, strict=True):
-            if image is not None and crop is not None:
-                place[...] = image
-        matrices = self._frames.start(slot, there, given)
+        pictures: list[np.ndarray | None] = []
+        slot = None
+        for view, (image, crop) in enumerate(zip(images, there, strict=True)):
+            if image is not None and crop is not None and not (self.pool is not None and self.pool.holds(image)):
+                slot = slot or self._frames.slot()
+                if slot is None:
+                    return None
+                slot.views[view][...] = image
+                image = slot.views[view]
+            pictures.append(image)
+        matrices = self._frames.start(pictures, there, given, slot)
         return self._frames.finish(), matrices

@@ -1,19 +1,18 @@
-"""A ring of host buffers that frames are written into, page-locked where a GPU reads them.
+"""A ring of host buffers for pictures that were not received into page-locked memory (`capture.buffers`).
 
-Page-locked memory is scarce, so that the ring is of fixed size and is allocated once. A slot holds one frame set; the
-receiver writes each view straight into its place, and a slot is used again when the GPU has read it.
+Page-locked memory is scarce, so that the ring has a fixed number of slots and makes one only when it is needed. A slot
+holds one frame set, and is used again when the GPU has read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import UInt8
 
-Allocate = Callable[[int], "UInt8[np.ndarray, ' n']"]
-"""Gives so many bytes of host memory."""
+from capture.buffers import Allocate
+
 _ALIGNED = 256
 
 
@@ -51,33 +50,36 @@ class Ring:
         slots: How many frame sets may be under way.
         allocate: Where the memory is from; ordinary memory where left out.
 
-    Attributes:
-        slots: All of them.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], slots: int = 3, allocate: Allocate | None = None) -> None:
-        allocate = allocate or (lambda count: np.empty(count, np.uint8))
-        sizes = [int(np.prod(shape)) for shape in shapes]
-        starts = np.cumsum([0, *(-(-size // _ALIGNED) * _ALIGNED for size in sizes)])
-        self.slots: list[Slot] = []
-        for index in range(slots):
-            memory = allocate(int(starts[-1]))
-            views = tuple(
-                memory[start : start + size].reshape(shape)
-                for start, size, shape in zip(starts[:-1].tolist(), sizes, shapes, strict=True)
-            )
-            self.slots.append(Slot(index, views))
+        self._allocate: Allocate = allocate or (lambda count: np.empty(count, np.uint8))
+        self._shapes, self._most = list(shapes), slots
+        self._slots: list[Slot] = []
         self._next = 0
 
     def __len__(self) -> int:
-        return len(self.slots)
+        return self._most
 
     def take(self) -> Slot | None:
         """The next slot that can be written; ``None`` = the GPU still reads all of them."""
-        for step in range(len(self.slots)):
-            slot = self.slots[(self._next + step) % len(self.slots)]
+        if len(self._slots) < self._most:
+            self._slots.append(self._new(len(self._slots)))
+            return self._slots[-1]
+        for step in range(len(self._slots)):
+            slot = self._slots[(self._next + step) % len(self._slots)]
             if slot.free:
                 slot.gate = None
-                self._next = (slot.index + 1) % len(self.slots)
+                self._next = (slot.index + 1) % len(self._slots)
                 return slot
         return None
+
+    def _new(self, index: int) -> Slot:
+        sizes = [int(np.prod(shape)) for shape in self._shapes]
+        starts = np.cumsum([0, *(-(-size // _ALIGNED) * _ALIGNED for size in sizes)])
+        memory = self._allocate(int(starts[-1]))
+        views = tuple(
+            memory[start : start + size].reshape(shape)
+            for start, size, shape in zip(starts[:-1].tolist(), sizes, self._shapes, strict=True)
+        )
+        return Slot(index, views)

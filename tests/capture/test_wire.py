@@ -18,6 +18,7 @@ import pytest
 import zmq
 
 from capture import wire
+from capture.buffers import BufferPool
 from capture.endpoint import check_bindable
 from capture.frame import Counters, EndOfFrames, Frame
 from capture.wire import (
@@ -179,6 +180,26 @@ class TestFrames:
         got = receiver.receive()
         assert isinstance(got, Frame) and got.image is not None
         assert not got.image.flags.owndata and not got.image.flags.writeable
+
+    def test_with_a_pool_pictures_are_received_into_it_as_long_as_it_has_room(self, endpoint: str) -> None:
+        pool = BufferPool(lambda count: np.zeros(count, np.uint8), buffers=2)
+        deep = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
+        sent = [make(picture(value=1)), make(deep, pixel_format="Mono16"), make(picture(value=3))]
+        got: list[Frame] = []
+        with FrameReceiver(endpoint, pool=pool) as receiver, FrameSender(endpoint, *WHO) as sender:
+            for frame in sent:
+                assert sender.send(frame, wait_s=2) and receiver.wait(2)
+                received = receiver.receive()
+                assert isinstance(received, Frame)
+                got.append(received)
+            for one, other in zip(got, sent, strict=True):
+                same(one, other)
+                assert one.image is not None and not one.image.flags.writeable
+            assert [pool.holds(frame.image) for frame in got if frame.image is not None] == [True, True, False]
+            del got, received, one
+            assert sender.send(sent[0], wait_s=2) and receiver.wait(2)
+            again = receiver.receive()
+            assert isinstance(again, Frame) and again.image is not None and pool.holds(again.image)
 
     def test_without_an_engine_a_frame_is_refused_at_once(self, endpoint: str) -> None:
         with FrameSender(endpoint, *WHO) as sender:

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from calib.quality import Verdict
+from capture.buffers import BufferPool
 from capture.drawn import draw_recording
-from capture.frame import Counters, EndOfFrames, Frame
+from capture.frame import Counters, EndOfFrames, Frame, FrameSet
 from capture.rundir import RunDirectory
 from capture.sources.base import StartClock, create
 from capture.wire import META, POSES, FrameSender, PosePublisher, PoseSubscriber
@@ -139,6 +140,34 @@ def test_every_set_is_answered_and_the_end_of_the_cameras_is_the_end(bench: Benc
     meta = codec.unpack(message[1])
     assert tuple(meta["how"]) == HOW and tuple(meta["reasons"]) == REASONS and meta["units"] == "mm"
     assert set(meta) >= {"skeletons", "model", "rig", "calibration_id", "verdict"}, "a late subscriber needs no file"
+
+
+def test_pictures_are_received_into_the_memory_that_the_runtime_wants(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wanting:
+        """A GPU's eyes, that leave all work to the CPU."""
+
+        pool = BufferPool(lambda count: np.zeros(count, np.uint8))
+
+        def __call__(self, *_: object) -> None:
+            return None
+
+    bench.pipeline.runtime.look = Wanting()  # type: ignore[attr-defined]
+    process = bench.pipeline.process
+    held: list[bool] = []
+
+    def noting(frames: FrameSet) -> PoseSet:
+        held.extend(Wanting.pool.holds(frame.image) for frame in frames.frames if frame and frame.image is not None)
+        return process(frames)
+
+    monkeypatch.setattr(bench.pipeline, "process", noting)
+    bench.start()
+    bench.send_all()
+    bench.end()
+    assert bench.failure is None and bench.accounted()
+    # Sets wait in few places, so that buffers come back in time.
+    assert held == [True] * FRAMES * len(bench.config.cameras)
 
 
 def test_a_network_that_fails_ends_the_engine_and_leaves_no_frame_out(

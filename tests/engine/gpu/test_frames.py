@@ -83,7 +83,8 @@ def filled(frames, images):
 
 
 def by_frames(frames, images, crops, rig):
-    matrix = frames.start(filled(frames, images), crops, rig)
+    slot = filled(frames, images)
+    matrix = frames.start(slot.views, crops, rig, slot)
     return frames.finish(), matrix
 
 
@@ -129,7 +130,7 @@ def test_two_frame_sets_are_under_way_and_come_back_in_order(tmp_path):
     wanted = [by_frames(alone, pictures(seed), CROPS, rig)[0] for seed in range(4)]
     got = []
     for seed in range(4):
-        frames.start(filled(frames, pictures(seed)), CROPS, rig)
+        frames.start(pictures(seed), CROPS, rig)
         if seed:
             got.append(frames.finish())
     got.append(frames.finish())
@@ -139,9 +140,9 @@ def test_two_frame_sets_are_under_way_and_come_back_in_order(tmp_path):
     with pytest.raises(ConfigError, match="were not begun"):
         frames.finish()
     for _ in range(BUFFERS):
-        frames.start(filled(frames, pictures()), CROPS, rig)
+        frames.start(pictures(), CROPS, rig)
     with pytest.raises(ConfigError, match="faster than they are finished"):
-        frames.start(filled(frames, pictures()), CROPS, rig)
+        frames.start(pictures(), CROPS, rig)
 
 
 def test_how_a_graph_normalises_is_found_by_asking_it(tmp_path):

@@ -10,15 +10,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from capture.buffers import BufferPool  # noqa: E402
 from capture.drawn import draw_recording  # noqa: E402
 from capture.pixels import to_bgr  # noqa: E402
+from capture.wire import FrameReceiver, FrameSender  # noqa: E402
 from engine.config import load_system  # noqa: E402
 from engine.crop import Crop  # noqa: E402
 from engine.document import find_model  # noqa: E402
+from engine.gpu.frames import TorchDevice  # noqa: E402
 from engine.gpu.look import Look  # noqa: E402
 from engine.graph import compose  # noqa: E402
 from engine.sampling import frame_sets  # noqa: E402
 from engine.serve import build_pipeline  # noqa: E402
+from tests.capture.frames import WHO, make  # noqa: E402
 from tests.engine import networks  # noqa: E402
 from tests.engine.gpu.test_frames import CROPS, located_model, pictures, rig_of  # noqa: E402
 
@@ -41,6 +45,51 @@ def test_it_answers_as_soon_as_every_camera_has_sent_once(look):
     # One that is absent from then on has no say.
     out, _ = look([images[0], None, images[2]], CROPS, BORDER, rig)
     assert np.isnan(out["points2d"][0, 1]).all() and np.isfinite(out["points2d"][0, 0]).all()
+
+
+def test_pictures_are_uploaded_from_where_they_were_received(tmp_path, monkeypatch):
+    located = located_model("foreign", tmp_path)
+    pool = BufferPool(lambda count: np.zeros(count, np.uint8))
+    look, rig, images = Look(compose(located, 3), CPU, pool=pool), rig_of(located), pictures()
+    frames = received(tmp_path, images, pool)
+    sources: list[np.ndarray] = []
+    upload = TorchDevice.upload
+
+    def noted(self, target, source):
+        sources.append(source)
+        upload(self, target, source)
+
+    monkeypatch.setattr(TorchDevice, "upload", noted)
+    out, _ = answer(look, [frame.image for frame in frames], CROPS, BORDER, rig)
+    assert all(np.shares_memory(source, frame.image) for source, frame in zip(sources, frames, strict=True))
+    # One that the pool had no room for goes by the ring, the others do not.
+    mixed, _ = answer(look, [frames[0].image, images[1], frames[2].image], CROPS, BORDER, rig)
+    assert [pool.holds(source) for source in sources[3:]] == [True, False, True]
+    assert not np.shares_memory(sources[4], images[1])
+    plain, _ = answer(Look(compose(located, 3), CPU), images, CROPS, BORDER, rig)
+    for name in plain:
+        np.testing.assert_array_equal(out[name], plain[name])
+        np.testing.assert_array_equal(mixed[name], plain[name])
+
+
+def answer(look, images, *arguments):
+    """What a look sees, where it does not leave the crops to the CPU."""
+    found = look(images, *arguments)
+    assert found is not None
+    return found
+
+
+def received(folder, images, pool):
+    """Pictures that came over a socket into a pool."""
+    frames = []
+    with FrameReceiver(f"ipc://{folder}/frames", pool=pool) as receiver:
+        with FrameSender(f"ipc://{folder}/frames", *WHO) as sender:
+            for view, image in enumerate(images):
+                kind = "Mono8" if image.ndim == 2 else "BGR8"
+                assert sender.send(make(image.copy(), camera=f"cam{view}", pixel_format=kind), wait_s=2)
+                assert receiver.wait(2)
+                frames.append(receiver.receive())
+    return frames
 
 
 def test_pictures_of_another_size_or_border_are_taken_as_they_come(look):
