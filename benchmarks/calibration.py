@@ -28,6 +28,7 @@ from benchmarks._calibration_faults import FAULTS, Fault, Line, Said, line_of, t
 from benchmarks._calibration_synthetic import CRASHED, Errors, errors_of, over_seeds
 from benchmarks._parts import Parts, hash_of
 from benchmarks._report import Report, arguments, finish
+from rigpose.program import run as run_program
 
 REAL = ("webcams", "mouse", "stereo", "balance", "imports")
 SYNTHETIC = ("deviations", "faults")
@@ -147,4 +148,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

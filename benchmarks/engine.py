@@ -16,7 +16,6 @@ nodes send them, NV12), tracked live as it moves; else the drawn one, whose netw
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from engine.sampling import graph_inputs
 from engine.serve import build_pipeline
 from rigpose import codec
 from rigpose.pose import SyncInfo, to_message
+from rigpose.program import run as run_program
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = ("movenet_lightning_coco17", "hourglass_heatmap14")
@@ -178,4 +178,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -9,7 +9,6 @@ value. Likelihoods are compared with one constant covariance a joint, of the sam
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import cv2
@@ -23,6 +22,7 @@ from engine.lift import Lifter, lifter_path
 from engine.lift_solver import LocatedLifter
 from engine.lifter_document import read_lifter_document
 from rigpose.pose import LIFTED, PREDICTED
+from rigpose.program import run as run_program
 from training.fallback_scenes import scenes
 
 SCENARIOS = ROOT / "training" / "scenarios"
@@ -144,4 +144,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

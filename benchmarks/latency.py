@@ -26,6 +26,7 @@ from capture.wire import POSES, PoseSubscriber
 from rigpose import codec
 from rigpose.errors import ConfigError, RigposeError
 from rigpose.pose import from_message
+from rigpose.program import run as run_program
 from rigpose.stamps import STAGES
 from rigpose.summary import Summary
 
@@ -219,4 +220,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -29,6 +29,7 @@ from benchmarks._report import ROOT, Report, arguments, finish
 from capture.virtual.scenario import load_scenario
 from engine.document import LocatedModel, find_model
 from rigpose.errors import ConfigError, RigposeError
+from rigpose.program import run as run_program
 from training.exam import BASE_ERROR, MOMENTS
 
 SCENARIO = ROOT / "training" / "scenarios" / "unseen_occluded.yaml"
@@ -272,4 +273,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

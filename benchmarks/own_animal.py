@@ -25,6 +25,7 @@ from benchmarks._own_labels import FLIES, MOMENTS, write_project
 from benchmarks._report import ROOT, Report, arguments, finish
 from engine.document import find_model
 from rigpose.errors import RigposeError
+from rigpose.program import run as run_program
 from rigpose.summary import Summary
 
 MINUTES, QUICK_MINUTES = 12.0, 0.15
@@ -167,4 +168,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

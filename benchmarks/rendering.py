@@ -6,7 +6,6 @@ that of the thread alone, so that what else the machine does counts little.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 
@@ -16,6 +15,7 @@ import numpy as np
 from benchmarks._report import ROOT, Report, arguments, finish
 from capture.virtual.scenario import load_scenario
 from capture.virtual.world import World
+from rigpose.program import run as run_program
 
 SCENARIOS = ("demo", "mannequin_train", "unseen_occluded", "fly_train")
 WORLDS, FRAMES = 24, 12
@@ -56,4 +56,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

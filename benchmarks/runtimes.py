@@ -32,6 +32,7 @@ from engine.quantised import quantise
 from engine.runtimes import create
 from engine.runtimes.capabilities import capability
 from engine.runtimes.feeds import available_threads
+from rigpose.program import run as run_program
 from training.exam import Questions
 from training.samples import Sample
 
@@ -220,4 +221,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

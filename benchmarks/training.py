@@ -12,7 +12,6 @@ float64: the one everywhere, the other where points have no noise and all views 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from calib.rig import RigArrays
 from engine.models import parity
 from engine.models.algebraic import triangulate_each
 from engine.models.volume import Lenses, Projection, cuboid, unproject
+from rigpose.program import run as run_program
 
 VIEWS, JOINTS, STRIDE = 4, 17, 4
 SIDE_MM = 2500.0
@@ -291,4 +291,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -7,7 +7,6 @@ position, and where robust also covariance, residuals and used views out. anipos
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from calib.camera import Camera
 from calib.rig import Rig
 from calib.robust import triangulate_robust
 from calib.triangulate import triangulate
+from rigpose.program import run as run_program
 
 JOINTS = 25
 SIGMA_PX = 2.0
@@ -169,4 +169,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)
