@@ -1,12 +1,12 @@
 """Lifting one camera's keypoints to 3D: real animals and the virtual rig, beside what is simple; speed and latency.
 
 Each lifter is judged by an exam that was frozen before it was trained (`benchmarks._lifting_exams`), on the same
-samples as the mean pose, the ten nearest neighbours and ridge regression. The mannequin's lifter is the committed one.
+samples as the mean pose, the ten nearest neighbours and ridge regression. The mannequin's lifter is the committed one;
+it also stands in for views, as `benchmarks.fallback` judges.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,12 +22,14 @@ from benchmarks._lifting_exams import Exam, VirtualExam
 from benchmarks._lifting_methods import BASELINES, CPU, Unit, baselines, flat, joined, sample_of, table_of, unit
 from benchmarks._lifting_pictures import Pictures
 from benchmarks._report import Report, arguments, finish
+from benchmarks.fallback import fall_back
 from calib.rig import RigArrays
 from engine.lift import Lifter as LiveLifter
 from engine.lifter_document import one_root
 from engine.models.lifter import Lifter, LifterSpec
 from engine.models.lifter_graph import as_onnx, describe, example
 from rigpose.errors import RigposeError
+from rigpose.program import run as run_program
 from training.lifting.bank import Bank, Tree
 from training.lifting.config import LiftConfig, NoiseSection
 from training.lifting.samples import Sample, Sampler
@@ -35,7 +37,7 @@ from training.lifting.sources import poses_of
 from training.lifting.statistics import see
 from training.metrics.lifted import WITHIN_ONE, WITHIN_TWO
 
-PARTS = ("fly", "mouse", "virtual", "speed", "latency")
+PARTS = ("fly", "mouse", "virtual", "speed", "fallback", "latency")
 ZOO_LIFTER = "lift17"
 _TIP, _SEGMENTS = 4, ("femur", "tibia", "tarsus", "claw")
 
@@ -268,6 +270,11 @@ def speed(report: Report, quick: bool, pictures: Pictures) -> None:
     report.add(case, "test error over batch 64's", "x", large.test_mm / small.test_mm, n=1)
 
 
+def fallback(report: Report, quick: bool, pictures: Pictures) -> None:
+    """Joints that plain triangulation loses: `benchmarks.fallback`."""
+    fall_back(report, quick=quick)
+
+
 def latency(report: Report, quick: bool, pictures: Pictures) -> None:
     """What a lift takes on one core, and how near the file is to torch."""
     live = LiveLifter.load(ZOO_LIFTER, threads=1)
@@ -312,7 +319,7 @@ def timed(call: Callable[[], object], turns: int) -> np.ndarray:
     return np.array(samples)
 
 
-RUNS = {"fly": fly, "mouse": mouse, "virtual": virtual, "speed": speed, "latency": latency}
+RUNS = {"fly": fly, "mouse": mouse, "virtual": virtual, "speed": speed, "fallback": fallback, "latency": latency}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -338,4 +345,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)
