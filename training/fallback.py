@@ -49,6 +49,7 @@ _TRIED = (
     ("freedom", (0.5, 2.0)),
 )
 """Motion is at times much quicker than its variance says, and nothing is exactly as the model of it."""
+_FACTORS = np.geomspace(0.2, 5.0, 401)
 _LEAST = 50
 _SHRINK = 0.1
 """Of the correlations towards none: they come from so many poses and no more."""
@@ -184,8 +185,14 @@ class Answers:
         """What deviations are to be multiplied with, so that as many errors lie within them as should."""
         if len(self.distance2) < _LEAST:
             return 1.0
-        ratios = [np.quantile(self.distance2, share) / bar for share, bar in CHI2_3.items()]
-        return float(np.exp(0.5 * np.mean(np.log(ratios))))
+        within = [
+            np.searchsorted(np.sort(self.distance2), bar * _FACTORS**2, side="right") / len(self.distance2)
+            for bar in CHI2_3.values()
+        ]
+        # Errors have longer tails than a normal distribution: no factor makes both shares right, and this one leaves
+        # neither further off than it must be.
+        off = np.abs(np.array(within) - np.array(list(CHI2_3))[:, None]).max(axis=0)
+        return float(_FACTORS[off.argmin()])
 
     @property
     def surprise(self) -> float:
