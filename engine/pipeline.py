@@ -6,11 +6,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from calib.rig import Rig
-from calib.triangulate import triangulate_with_residuals
 from capture.buffers import BufferPool
 from capture.frame import Frame, FrameSet
 from engine import finder as finders
@@ -19,8 +17,8 @@ from engine.config import SystemConfig
 from engine.crop import Crop, Picture
 from engine.document import ModelDocument
 from engine.geometry import Geometry
-from engine.graph import BASE_INPUTS, SPREAD
 from engine.lift_solver import LiftSolver, LocatedLifter
+from engine.observer import Observer
 from engine.runtimes import Runtime
 from engine.smooth import OneEuro
 from engine.solve import Observation, Solver
@@ -32,7 +30,6 @@ from rigpose.stamps import EXPOSED_FROM, SetStamps, now_ns
 
 log = logging.getLogger(__name__)
 
-_BORDERS = {"constant": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
 SUBJECT_ID = 0
 _ZOOMS = 2
 
@@ -72,7 +69,6 @@ class Pipeline:
         self._config = engine
         self._size = document.input.size
         margin = engine.tracker.margin or document.crop.margin
-        self._border = _BORDERS[document.crop.padding]
         self._margin = margin
         self._fixed = engine.finder.kind == "fixed"
         self._finder = finders.create(engine.finder, self._size, rig.names, margin)
@@ -87,8 +83,7 @@ class Pipeline:
         self._solver, self._lift = self._new_solver(), self._new_lift()
         self._base = Base(document.skeleton.root, float(self.geometry.exact.world[3]), engine.tracker.base_s)
         self._smooth = OneEuro(engine.smooth) if engine.smooth else None
-        width, height = self._size
-        self._crops = np.zeros((1, len(rig.names), height, width, 3), np.uint8)
+        self._observer = Observer(self.geometry, document, runtime, engine, volumetric=volumetric)
         self._set_index = 0
         self._last: tuple[FrameSet, list[Picture | None], SubjectPose] | None = None
         self._verified_ns = 0
@@ -103,7 +98,7 @@ class Pipeline:
     @property
     def pool(self) -> BufferPool | None:
         """Where its runtime wants pictures to be received into; ``None`` = it does not care."""
-        return getattr(getattr(self.runtime, "look", None), "pool", None)
+        return self._observer.pool
 
     def _new_solver(self) -> Solver | VolumeSolver:
         kind = VolumeSolver if self._volumetric else Solver
@@ -253,76 +248,9 @@ class Pipeline:
         frames: Sequence[Frame | None],
         middle: np.ndarray | None = None,
     ) -> Observation:
-        """Run the graph on one crop a view; views that sent points instead of pixels bring their own."""
-        views = self.n_views
-        weight = np.zeros((1, views), np.float32)
-        to_image = np.tile(np.eye(2, 3, dtype=np.float32), (1, views, 1, 1))
-        sigma_px = np.full(views, self._config.solve.sigma_share * max(self._size))
-        for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True)):
-            if picture is not None and crop is not None:
-                weight[0, view] = 1.0
-                sigma_px[view] *= max(crop.scale, 0.5)
-        if weight.any():
-            given = self.geometry.single._asdict() | (_base_of(middle) if self._volumetric else {})
-            out = self._by_frames(pictures, crops, given)
-            if out is None:
-                for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True)):
-                    if picture is not None and crop is not None:
-                        to_image[0, view] = picture.cut(crop, self._crops[0, view], self._border)
-                inputs = {"crops": self._crops, "crop_to_image": to_image, "view_weight": weight, **given}
-                out = self.runtime.run(inputs)
-            seen = Observation(
-                points=out["points2d"][0],
-                confidence=out["confidence"][0] * weight[0, :, None],
-                position_mm=out["points3d"][0],
-                residual_px=out["residual_px"][0],
-                sigma_px=sigma_px,
-                covariance_mm2=out[SPREAD][0] if self._volumetric else None,
-            )
-        else:
-            joints = len(self.document.skeleton.joints)
-            seen = Observation(
-                points=np.full((views, joints, 2), np.nan),
-                confidence=np.zeros((views, joints)),
-                position_mm=np.full((joints, 3), np.nan),
-                residual_px=np.full((views, joints), np.nan),
-                sigma_px=sigma_px,
-            )
+        seen = self._observer(pictures, crops, frames, middle)
         self._inferred_ns = now_ns()
-        return self._with_sent_points(seen, frames)
-
-    def _by_frames(
-        self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], given: dict[str, np.ndarray]
-    ) -> dict[str, np.ndarray] | None:
-        """The graph's answer by a runtime that takes whole pictures (`engine.gpu.look`), where it is one."""
-        look = getattr(self.runtime, "look", None)
-        if look is None:
-            return None
-        here = [p if c is not None else None for p, c in zip(pictures, crops, strict=True)]
-        images = [None if picture is None else picture.pixels for picture in here]
-        if any(image is None and picture is not None for image, picture in zip(images, here, strict=True)):
-            return None
-        answer = look(images, crops, self._border, given)
-        return None if answer is None else answer[0]
-
-    def _with_sent_points(self, seen: Observation, frames: Sequence[Frame | None]) -> Observation:
-        sent = {v: f.points for v, f in enumerate(frames) if f is not None and f.points is not None}
-        if not sent:
-            return seen
-        points, confidence = np.array(seen.points, float), np.array(seen.confidence, float)
-        sigma_px = seen.sigma_px.copy()
-        for view, keypoints in sent.items():
-            if keypoints.points.shape != points[view].shape:
-                raise ConfigError(
-                    f"camera {self.geometry.rig.names[view]}",
-                    f"sends {len(keypoints.points)} points, model {self.document.id} has {points.shape[1]} joints",
-                    "send the joints of the model's skeleton, in its order",
-                )
-            points[view], confidence[view] = keypoints.points, keypoints.confidence
-            sigma_px[view] = self._config.solve.sigma_sent_px
-        weight = np.where(confidence >= self.document.output.min_score, confidence, 0.0)
-        position, residual = triangulate_with_residuals(points, weight, self.geometry.exact)
-        return Observation(points, confidence, position, residual, sigma_px)
+        return seen
 
     def _solve(self, seen: Observation) -> SubjectPose:
         pose = self._solver.solve(seen)
@@ -422,12 +350,6 @@ class _Verification:
 def exposed_ns(frames: FrameSet) -> int:
     """When a set was exposed: its earliest frame."""
     return min(frame.exposed_ns for frame in frames.frames if frame is not None)
-
-
-def _base_of(middle: np.ndarray | None) -> dict[str, np.ndarray]:
-    given = middle is not None
-    where = np.zeros((1, 3), np.float32) if middle is None else middle[None].astype(np.float32)
-    return dict(zip(BASE_INPUTS, (where, np.full(1, given, np.float32)), strict=True))
 
 
 def _surer(best: Observation | None, other: Observation) -> Observation:
