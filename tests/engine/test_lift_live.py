@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +25,7 @@ from engine.preflight import judge_rig, load_rig, locate_lifter, locate_model
 from engine.serve import build_pipeline, meta_of
 from rigpose.errors import ConfigError
 from rigpose.pose import LIFTED, MEASURED, NONE, NOT_SEEN, PREDICTED, TRIANGULATED, PoseSet, SyncInfo
+from tests.engine.running import running, status_of, until
 
 LIFTER = "lift17"
 if LIFTER not in lifter_names():
@@ -239,8 +236,8 @@ class TestProcesses:
     def test_one_virtual_camera_gives_lifted_poses(self, tmp_path: Path, short_folder: Path) -> None:
         file = _rig_file(tmp_path, cameras=["cam2"])
         command = [sys.executable, "-m", "nodes", "launch", str(file), "--viewer", "none", "--method", "lift"]
-        with _running([*command, "--lifter", LIFTER, "--seconds", "300"], short_folder) as process:
-            status = _until(process, short_folder, lambda s: s["summary"]["poses"] > 30)
+        with running([*command, "--lifter", LIFTER, "--seconds", "300"], short_folder) as process:
+            status = until(process, short_folder, lambda s: s["summary"]["poses"] > 30)
             assert status["summary"]["joints_lifted_share"] > 0.6
             process.send_signal(signal.SIGINT)
             _, error = process.communicate(timeout=60)
@@ -253,15 +250,15 @@ class TestProcesses:
     def test_with_all_cameras_but_one_killed_the_rig_goes_on(self, tmp_path: Path, short_folder: Path) -> None:
         file = _rig_file(tmp_path, lift={"model": LIFTER})
         command = [sys.executable, "-m", "nodes", "launch", str(file), "--viewer", "none", "--seconds", "300"]
-        with _running(command, short_folder) as process:
-            _until(process, short_folder, lambda s: s["summary"]["poses"] > 10)
-            nodes = _status(short_folder)["nodes"]
+        with running(command, short_folder) as process:
+            until(process, short_folder, lambda s: s["summary"]["poses"] > 10)
+            nodes = status_of(short_folder)["nodes"]
             for camera in ("cam1", "cam3", "cam4"):
                 os.kill(int(nodes[camera]["pid"]), signal.SIGKILL)
-            dead = _until(
+            dead = until(
                 process, short_folder, lambda s: all(s["nodes"][c]["deaths"] for c in ("cam1", "cam3", "cam4"))
             )
-            _until(process, short_folder, lambda s: s["summary"]["poses"] > dead["summary"]["poses"] + 25)
+            until(process, short_folder, lambda s: s["summary"]["poses"] > dead["summary"]["poses"] + 25)
             process.send_signal(signal.SIGINT)
             _, error = process.communicate(timeout=60)
             assert process.returncode == 130, error
@@ -287,30 +284,3 @@ def _rig_file(folder: Path, cameras: list[str] | None = None, **engine: Any) -> 
 def _recording(folder: Path) -> Path:
     (found,) = (folder / "recordings").iterdir()
     return found
-
-
-@contextlib.contextmanager
-def _running(command: list[str], runs: Path) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "RIGPOSE_RUN": str(runs)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-def _status(runs: Path) -> dict[str, Any]:
-    for file in runs.glob("*/status.json"):
-        return dict(json.loads(file.read_text()))
-    return {"summary": {"sets": 0, "poses": 0}, "nodes": {}}
-
-
-def _until(process: subprocess.Popen[str], runs: Path, condition: Any, seconds: float = 120) -> dict[str, Any]:
-    end = time.monotonic() + seconds
-    while not condition(status := _status(runs)):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, f"not within {seconds} s: {status}"
-        time.sleep(0.05)
-    return status

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -34,6 +28,7 @@ from engine.serve import build_pipeline  # noqa: E402
 from rigpose.errors import ConfigError  # noqa: E402
 from rigpose.pose import LIFTED, MEASURED, NONE, PREDICTED, TRIANGULATED, UNCERTAIN, PoseSet, SyncInfo  # noqa: E402
 from tests.engine import evidence  # noqa: E402
+from tests.engine.running import running, status_of, until  # noqa: E402
 
 # Exporting takes half a minute, more where others work too.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -197,13 +192,13 @@ def test_with_all_cameras_but_one_killed_the_rig_goes_on(model: Path, tmp_path: 
     }
     (tmp_path / "rig.yaml").write_text(yaml.safe_dump(document))
     command = [sys.executable, "-m", "nodes", "launch", str(tmp_path / "rig.yaml"), "--viewer", "none"]
-    with _running([*command, "--seconds", "300"], short_folder) as process:
-        _until(process, short_folder, lambda status: status["summary"]["poses"] > 10)
-        nodes = _status(short_folder)["nodes"]
+    with running([*command, "--seconds", "300"], short_folder) as process:
+        until(process, short_folder, lambda status: status["summary"]["poses"] > 10)
+        nodes = status_of(short_folder)["nodes"]
         for camera in ("cam1", "cam3", "cam4"):
             os.kill(int(nodes[camera]["pid"]), signal.SIGKILL)
-        killed = _until(process, short_folder, lambda s: all(s["nodes"][c]["deaths"] for c in ("cam1", "cam3", "cam4")))
-        _until(process, short_folder, lambda status: status["summary"]["poses"] > killed["summary"]["poses"] + 25)
+        killed = until(process, short_folder, lambda s: all(s["nodes"][c]["deaths"] for c in ("cam1", "cam3", "cam4")))
+        until(process, short_folder, lambda status: status["summary"]["poses"] > killed["summary"]["poses"] + 25)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
         assert process.returncode == 130, error
@@ -217,30 +212,3 @@ def test_with_all_cameras_but_one_killed_the_rig_goes_on(model: Path, tmp_path: 
     together = [s for s in sets if not s.missing and s.subjects]
     assert np.mean([(s.subjects[0].how == TRIANGULATED).mean() for s in together]) > 0.9
     assert all((s.subjects[0].reason[s.subjects[0].measured] == MEASURED).all() for s in alone if s.subjects)
-
-
-@contextlib.contextmanager
-def _running(command: list[str], runs: Path) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "RIGPOSE_RUN": str(runs)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-def _status(runs: Path) -> dict[str, Any]:
-    for file in runs.glob("*/status.json"):
-        return dict(json.loads(file.read_text()))
-    return {"summary": {"sets": 0, "poses": 0}, "nodes": {}}
-
-
-def _until(process: subprocess.Popen[str], runs: Path, condition: Any, seconds: float = 120) -> dict[str, Any]:
-    end = time.monotonic() + seconds
-    while not condition(status := _status(runs)):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, f"not within {seconds} s: {status}"
-        time.sleep(0.05)
-    return status
