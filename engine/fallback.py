@@ -132,10 +132,12 @@ class Fallback:
         self._time_ns: int | None = None
         self._lifted_ns: int | None = None
         self._vague = False
+        self._held = False
 
     def __call__(self, sight: Sight) -> Fallen:
         """The lost joints of the next frame set."""
         known = np.isfinite(sight.position_mm).all(axis=-1)
+        self._held |= bool(known.any())
         lost = np.flatnonzero(~known)
         triangulated = self._triangulated(sight, known)
         since = _since(self._time_ns, sight.time_ns)
@@ -241,6 +243,8 @@ class Fallback:
         answer = others.joined(taken)
         tuning = self._tuning
         growth = np.where(used.any(axis=0), tuning.lifted_scale, tuning.predicted_scale) ** 2
+        if self._held and len(lost) == len(sight.position_mm):
+            growth *= tuning.alone_scale**2
         if tuning.freedom:
             # Where a ray surprises, both it and what it surprises are less sure: Student's distribution.
             rows = 2 * used.sum(axis=0)

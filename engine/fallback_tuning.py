@@ -43,6 +43,8 @@ class FallbackTuning(Config):
             The fewer, the more the covariance of a lifted joint tells how well its ray and the lift agree.
         lifted_scale: Factor on the deviations of what is published as ``lifted`` ...
         predicted_scale: ... and as ``predicted``.
+        alone_scale: Factor on both where no joint is triangulated any more: nothing holds the lift then, and what the
+            keypoints of the one view are off by for long is not averaged away.
     """
 
     view_correlation: float = Field(0.8, ge=0, le=1)
@@ -57,6 +59,7 @@ class FallbackTuning(Config):
     freedom: float = Field(5.0, ge=0)
     lifted_scale: float = Field(1.2, gt=0)
     predicted_scale: float = Field(1.2, gt=0)
+    alone_scale: float = Field(1.2, gt=0)
 
     def correlations(self, document: LifterDocument) -> Float[np.ndarray, "J J"]:
         """Of the errors of a lifter's joints; positive semi-definite, ones on the diagonal."""

@@ -2,7 +2,7 @@
 
 Sequences of a virtual rig with much in front of its subject are lifted; the errors give the figures of
 `engine.fallback_tuning.FallbackTuning` in closed form: variances, correlations, and how fast they are forgotten. Then
-the sequences run through the fall-back itself once, and two factors make its covariances honest. The figures are
+the sequences run through the fall-back itself once, and factors make its covariances honest. The figures are
 written in the lifter's file. Nothing that judges is looked at.
 """
 
@@ -22,7 +22,7 @@ from jaxtyping import Float
 from calib.triangulate import reproject
 from capture.virtual.scenario import load_scenario
 from engine.config import EngineSection
-from engine.fallback_tuning import FallbackTuning, signed
+from engine.fallback_tuning import FallbackTuning, signed, tuning_of
 from engine.lift import Lifter, lifter_path
 from engine.lift_blend import blend, square
 from engine.lift_solver import LEAST_SEEN_SHARE, LiftSolver, LocatedLifter
@@ -30,7 +30,7 @@ from engine.lifter_document import LifterDocument, read_lifter_document
 from engine.solve import Observation, Solver
 from rigpose.pose import LIFTED, PREDICTED
 from rigpose.program import run as run_program
-from training.fallback_scenes import Scene, scenes
+from training.fallback_scenes import DetectorNoise, Scene, scenes
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,8 @@ _TRIED = (
     ("freedom", (0.5, 2.0)),
 )
 """Motion is at times much quicker than its variance says, and nothing is exactly as the model of it."""
+_ALONE = (20, 45)
+"""Frames of a sequence in which one view goes on alone."""
 _FACTORS = np.geomspace(0.2, 5.0, 401)
 _LEAST = 50
 _SHRINK = 0.1
@@ -117,6 +119,7 @@ def fit(found: Sequence[Scene], lifter: Lifter) -> FallbackTuning:
         pixel_scale=float(np.clip(np.sqrt(np.mean(np.concatenate(noise) ** 2)), 0.5, 3.0)),
         lifted_scale=1.0,
         predicted_scale=1.0,
+        alone_scale=1.0,
     )
 
 
@@ -201,8 +204,10 @@ class Answers:
         return float((0.5 * (self.distance2 / factor**2 + self.log_volume) + 3 * np.log(factor)).sum())
 
 
-def answers(found: Sequence[Scene], located: LocatedLifter, min_score: float = 0.3) -> dict[int, Answers]:
-    """What is said of the lost joints of sequences, by how they were got."""
+def answers(
+    found: Sequence[Scene], located: LocatedLifter, min_score: float = 0.3, begin: int = 0
+) -> dict[int, Answers]:
+    """What is said of the lost joints of sequences, from a frame on, by how they were got."""
     config = EngineSection()
     rows: dict[int, list[tuple[float, float]]] = {LIFTED: [], PREDICTED: []}
     names = located.lifter.document.skeleton.joints
@@ -214,7 +219,7 @@ def answers(found: Sequence[Scene], located: LocatedLifter, min_score: float = 0
             seen = Observation(scene.points[tick], scene.sees[tick].astype(float), None, None, scene.sigma_px[tick])
             pose = lift.follow(solver.solve(seen), seen, time_ns)
             for how, place in ((LIFTED, pose.position_mm), (PREDICTED, pose.predicted_mm)):
-                for joint in np.flatnonzero(pose.how == how).tolist():
+                for joint in np.flatnonzero(pose.how == how).tolist() if tick >= begin else ():
                     assert place is not None
                     off = np.asarray(place[joint], float) - scene.truth_mm[tick, joint]
                     spread = square(np.asarray(pose.covariance_mm2[joint], float))
@@ -222,8 +227,27 @@ def answers(found: Sequence[Scene], located: LocatedLifter, min_score: float = 0
     return {how: Answers(*np.array(values).reshape(-1, 2).T) for how, values in rows.items()}
 
 
-def fit_all(found: Sequence[Scene], lifter: Lifter) -> FallbackTuning:
-    """The figures; what the closed forms get only about right is improved by likelihood. And the two last factors."""
+def alone_scale(found: Sequence[Scene], located: LocatedLifter) -> float:
+    """How much less sure all is where one view goes on alone; not below 1.
+
+    Args:
+        found: Sequences whose keypoints are off for long (`DetectorNoise.lasts`).
+        located: Whose other factors are known.
+    """
+    parts = [scene.left_alone(place % len(scene.rig.K), *_ALONE) for place, scene in enumerate(found)]
+    said = answers(parts, located, begin=_ALONE[0]).values()
+    together = Answers(*(np.concatenate([getattr(one, key) for one in said]) for key in ("distance2", "log_volume")))
+    return max(1.0, together.factor)
+
+
+def fit_all(found: Sequence[Scene], lifter: Lifter, lasting: Sequence[Scene]) -> FallbackTuning:
+    """The figures; what the closed forms get only about right is improved by likelihood. And the last factors.
+
+    Args:
+        found: Sequences.
+        lifter: Whose figures.
+        lasting: Sequences for `alone_scale`.
+    """
 
     def judged(tuning: FallbackTuning) -> tuple[float, dict[int, Answers]]:
         said = answers(found, LocatedLifter(lifter, tuning))
@@ -241,7 +265,23 @@ def fit_all(found: Sequence[Scene], lifter: Lifter) -> FallbackTuning:
             log.info("%s x %g: %.3f (best %.3f)", key, factor, surprise, best)
             if surprise < best:
                 best, said, tuning = surprise, answered, other
-    return tuning.model_copy(update={"lifted_scale": said[LIFTED].factor, "predicted_scale": said[PREDICTED].factor})
+    return with_factors(tuning, said, lasting, lifter)
+
+
+def with_factors(
+    tuning: FallbackTuning, said: dict[int, Answers], lasting: Sequence[Scene], lifter: Lifter
+) -> FallbackTuning:
+    """Figures with the factors that make what they said honest."""
+    tuning = tuning.model_copy(update={"lifted_scale": said[LIFTED].factor, "predicted_scale": said[PREDICTED].factor})
+    return tuning.model_copy(update={"alone_scale": alone_scale(lasting, LocatedLifter(lifter, tuning))})
+
+
+def fit_factors(
+    found: Sequence[Scene], lifter: Lifter, lasting: Sequence[Scene], tuning: FallbackTuning
+) -> FallbackTuning:
+    """Figures as they were, and the factors anew."""
+    bare = tuning.model_copy(update={"lifted_scale": 1.0, "predicted_scale": 1.0, "alone_scale": 1.0})
+    return with_factors(bare, answers(found, LocatedLifter(lifter, bare)), lasting, lifter)
 
 
 def write(path: Path, tuning: FallbackTuning) -> LifterDocument:
@@ -265,12 +305,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scenario", type=Path, default=SCENARIO, help="what is shown")
     parser.add_argument("--worlds", type=int, default=24, help="sequences, of four seconds each")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--factors", action="store_true", help="fit only the factors on the deviations")
     parser.add_argument("--dry-run", action="store_true", help="print the figures and write nothing")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     path = lifter_path(options.lifter)
-    found = list(scenes(load_scenario(options.scenario), options.seed, options.worlds))
-    tuning = fit_all(found, Lifter.load(path))
+    scenario, lasts = load_scenario(options.scenario), DetectorNoise(lasts=True)
+    found, lasting = (
+        list(scenes(scenario, options.seed, options.worlds, noise=noise)) for noise in (DetectorNoise(), lasts)
+    )
+    document, proto = read_lifter_document(path)
+    lifter = Lifter(document, proto)
+    if options.factors:
+        tuning = fit_factors(found, lifter, lasting, tuning_of(proto, document, path))
+    else:
+        tuning = fit_all(found, lifter, lasting)
     print(tuning.model_dump_json(indent=1, exclude={"correlation"}))
     if not options.dry_run:
         write(path, tuning)

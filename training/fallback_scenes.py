@@ -6,7 +6,7 @@ What stands in front is the scenario's; where a joint is seen, a view has its tr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -36,14 +36,19 @@ class DetectorNoise:
         core: Standard deviation along each axis of most keypoints.
         tail: The same of the others.
         tail_share: How many these are.
+        lasts: Whether a joint is off by the same in all frames of a sequence, which no averaging takes away; else
+            each frame has an error of its own. Networks are somewhere between.
     """
 
     core: float = 0.0047
     tail: float = 0.0189
     tail_share: float = 0.119
+    lasts: bool = False
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Float[np.ndarray, "*shape 2"]:
-        """Errors as a share of the crop's side."""
+        """Errors as a share of the crop's side; the first axis is time."""
+        if self.lasts:
+            return np.broadcast_to(replace(self, lasts=False).draw(shape[1:], rng), (*shape, 2))
         sigma = np.where(rng.random(shape) < self.tail_share, self.tail, self.core)
         return rng.normal(size=(*shape, 2)) * sigma[..., None]
 
@@ -72,6 +77,14 @@ class Scene:
     def sees(self) -> Bool[np.ndarray, "T V J"]:
         """Which views see a joint."""
         return np.asarray(np.isfinite(self.points).all(axis=-1))
+
+    def left_alone(self, view: int, begin: int, end: int) -> Scene:
+        """The sequence until frame ``end``, in which one view goes on from frame ``begin`` and the others do not."""
+        points = self.points[:end].copy()
+        points[begin:, np.arange(points.shape[1]) != view] = np.nan
+        return replace(
+            self, time_ns=self.time_ns[:end], truth_mm=self.truth_mm[:end], points=points, sigma_px=self.sigma_px[:end]
+        )
 
 
 def world_of(scenario: Scenario, seed: int, place: int) -> World:

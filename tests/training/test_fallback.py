@@ -13,10 +13,11 @@ pytest.importorskip("onnxscript")
 from capture.virtual.scenario import load_scenario  # noqa: E402
 from engine.fallback_tuning import METADATA_KEY, FallbackTuning, tuning_of  # noqa: E402
 from engine.lift import Lifter  # noqa: E402
+from engine.lift_solver import LocatedLifter  # noqa: E402
 from engine.lifter_document import read_lifter_document  # noqa: E402
 from rigpose.errors import ConfigError  # noqa: E402
 from tests.engine import lifters  # noqa: E402
-from training.fallback import SCENARIO, Answers, fit, lifted, write  # noqa: E402
+from training.fallback import SCENARIO, Answers, alone_scale, fit, fit_factors, lifted, write  # noqa: E402
 from training.fallback_scenes import DetectorNoise, Scene, scenes  # noqa: E402
 
 
@@ -47,6 +48,19 @@ class TestScenes:
         expected = np.sqrt((1 - noise.tail_share) * noise.core**2 + noise.tail_share * noise.tail**2)
         assert rms == pytest.approx(expected, rel=0.2)
 
+    def test_errors_may_last(self) -> None:
+        off = DetectorNoise(lasts=True).draw((5, 3, 17), np.random.default_rng(0))
+        assert (off == off[0]).all() and len(np.unique(off[0])) == off[0].size
+        own = DetectorNoise().draw((5, 3, 17), np.random.default_rng(0))
+        assert not (own == own[0]).all() and own.std() == pytest.approx(DetectorNoise(tail_share=0.119).core, rel=1.0)
+
+    def test_one_view_goes_on_alone(self, found: list[Scene]) -> None:
+        alone = found[0].left_alone(1, 10, 15)
+        assert len(alone.time_ns) == len(alone.points) == len(alone.truth_mm) == len(alone.sigma_px) == 15
+        np.testing.assert_array_equal(alone.points[:10], found[0].points[:10])
+        assert not alone.sees[10:, [0, 2, 3]].any()
+        np.testing.assert_array_equal(alone.sees[10:, 1], found[0].sees[10:15, 1])
+
 
 class TestAnswers:
     def test_the_factor_makes_wrong_deviations_right(self) -> None:
@@ -65,6 +79,24 @@ class TestAnswers:
 
 
 class TestFit:
+    def test_the_factors_can_be_fitted_alone(self, lifter: Path) -> None:
+        noise = (DetectorNoise(), DetectorNoise(lasts=True))
+        short, lasting = (list(scenes(load_scenario(SCENARIO), 5, 2, frames=45, noise=n)) for n in noise)
+        before, ready = FallbackTuning(pixel_scale=1.1), Lifter.load(lifter)
+        after = fit_factors(short, ready, lasting, before)
+        names = {"lifted_scale", "predicted_scale", "alone_scale"}
+        assert after.model_dump(exclude=names) == before.model_dump(exclude=names)
+        assert all(getattr(after, name) != getattr(before, name) for name in ("lifted_scale", "predicted_scale"))
+        again = fit_factors(short, ready, lasting, after)
+        assert again == after, "what stood there has no say"
+
+    def test_alone_a_view_is_less_sure_by_what_is_missing(self, lifter: Path) -> None:
+        lasting = list(scenes(load_scenario(SCENARIO), 5, 2, frames=45, noise=DetectorNoise(lasts=True)))
+        ready = Lifter.load(lifter)
+        tunings = [FallbackTuning(lifted_scale=s, predicted_scale=s, alone_scale=1.0) for s in (0.5, 0.25, 50.0)]
+        one, half, sure = (alone_scale(lasting, LocatedLifter(ready, tuning)) for tuning in tunings)
+        assert half == pytest.approx(2 * one, rel=0.05) and one > 1.0 and sure == 1.0
+
     def test_the_figures_describe_errors_and_motion(self, found: list[Scene], lifter: Path) -> None:
         tuning = fit(found, Lifter.load(lifter))
         speeds = tuning.speeds_mm(Lifter.load(lifter).document)
