@@ -77,6 +77,8 @@ def prepare(options: argparse.Namespace) -> LiftTrainer:
         raise ConfigError(file, "is there already: this run was begun", "go on with --resume, or give another --logdir")
     saved = read_saved(file) if goes_on else None
     poses = poses_of(config.poses)
+    for note in poses.notes:
+        log.info("%s", note)
     if saved is not None:
         _check_same(config, saved, poses.skeleton, file)
     folder.mkdir(parents=True, exist_ok=True)

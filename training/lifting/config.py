@@ -65,9 +65,17 @@ class FilesSection(Config):
         format: Of all of them; left out, it is told by the content.
         units: mm, cm or m where the files do not say it.
         rig: Cameras of files that have none.
+        rig_units: mm, cm or m where the rig's file does not say it.
         skeleton: A file with joint names, or names with commas between, of files that have none.
         rate_hz: Frames a second of files that do not say it.
         size: Pictures' size of files that have cameras without it.
+        subject: Who it is, of files with one animal.
+        pick: Which part of files that hold several: an animal, a skeleton.
+        cameras: Folders or names of the cameras, of 2D points of several.
+        predictions: Whether what a network predicted counts beside what people labelled: ``alone`` = where a file has
+            nothing else.
+        min_confidence: 2D points with less of it are not triangulated from.
+        accept_bad_rig: Triangulate with a rig that is judged bad, too.
     """
 
     kind: Literal["files"] = "files"
@@ -75,9 +83,16 @@ class FilesSection(Config):
     format: str | None = None
     units: Literal["mm", "cm", "m"] | None = None
     rig: FilePath | None = None
+    rig_units: Literal["mm", "cm", "m"] | None = None
     skeleton: str | None = None
     rate_hz: float | None = Field(None, gt=0)
     size: tuple[int, int] | None = None
+    subject: str | None = None
+    pick: str | None = None
+    cameras: tuple[str, ...] = ()
+    predictions: Literal["alone", "always", "never"] = "alone"
+    min_confidence: float = Field(0.5, ge=0, le=1)
+    accept_bad_rig: bool = False
 
 
 class VirtualSection(Config):

@@ -29,18 +29,8 @@ def poses_of(section: AnyPosesSection) -> Poses3D:
 
 
 def _files(section: FilesSection) -> Poses3D:
-    parts = [
-        read_poses3d(
-            file,
-            format=section.format,
-            units=section.units,
-            rig=section.rig,
-            skeleton=section.skeleton,
-            rate_hz=section.rate_hz,
-            size=section.size,
-        )
-        for file in section.files
-    ]
+    said = section.model_dump(exclude={"kind", "files"})
+    parts = [read_poses3d(file, **said) for file in section.files]
     return parts[0] if len(parts) == 1 else concatenate(parts)
 
 
