@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -47,19 +48,26 @@ def draw_violins(path: Path, errors: Mapping[str, Float[np.ndarray, "n L"]], joi
         sheet.box(_LEFT, up(value) - 0.5, _RIGHT, up(value) + 0.5, LINE)
         sheet.text(_LEFT - 8, up(value) + 5, f"{value:g}", 13, PALE, 1.0)
     width = (_RIGHT - _LEFT) / len(joints)
+    size = 9 if len(joints) > 16 else 11
+
+    def fits(text: str) -> bool:
+        return Sheet.width(text, size) < width - 4
+
     for place, joint in enumerate(joints):
         middle = _LEFT + width * (place + 0.5)
         for number, (method, colour) in enumerate(zip(errors, colours, strict=False)):
             centre = middle + (number - 0.5 * (len(errors) - 1)) * 0.42 * width
             _violin(sheet, centre, 0.2 * width, errors[method][:, place], colour, up)
-        for line, part in enumerate(_split(joint)):
-            sheet.text(middle, _BOTTOM + 18 + 14 * line, part, 9 if len(joints) > 16 else 11, INK, 0.5)
+        for line, part in enumerate(_split(joint, fits)):
+            sheet.text(middle, _BOTTOM + 18 + 14 * line, part, size, INK, 0.5)
     sheet.box(_LEFT, _BOTTOM - 0.5, _RIGHT, _BOTTOM + 1, INK)
     sheet.write(path)
 
 
-def _split(joint: str) -> list[str]:
-    return joint.replace("_", " ").replace("(", " ").replace(")", "").split()[:3]
+def _split(joint: str, fits: Callable[[str], bool]) -> list[str]:
+    """The lines of a name: its words, and those that do not fit parted before their capitals."""
+    words = joint.replace("_", " ").replace("(", " ").replace(")", "").split()
+    return [part for word in words for part in ([word] if fits(word) else re.split(r"(?<=[a-z])(?=[A-Z])", word))][:3]
 
 
 def _violin(
