@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from engine.document import ModelDocument
 from engine.geometry import Geometry
 from engine.graph import BASE_INPUTS, SPREAD
 from engine.runtimes import Runtime
+from engine.runtimes.feeds import available_threads
 from engine.solve import Observation
 from rigpose.errors import ConfigError
 
@@ -48,6 +50,8 @@ class Observer:
         self._size = document.input.size
         width, height = self._size
         self._crops = np.zeros((1, len(geometry.rig), height, width, 3), np.uint8)
+        self._cutters = min(len(geometry.rig), config.threads or available_threads())
+        self._helpers = ThreadPoolExecutor(self._cutters - 1, "crop") if self._cutters > 1 else None
 
     @property
     def pool(self) -> BufferPool | None:
@@ -84,9 +88,7 @@ class Observer:
             given = self._geometry.single._asdict() | (_base_of(middle) if self._volumetric else {})
             out = self._by_frames(pictures, crops, given)
             if out is None:
-                for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True)):
-                    if picture is not None and crop is not None:
-                        to_image[0, view] = picture.cut(crop, self._crops[0, view], self._border)
+                self._cut(pictures, crops, to_image)
                 inputs = {"crops": self._crops, "crop_to_image": to_image, "view_weight": weight, **given}
                 out = self._runtime.run(inputs)
             seen = Observation(
@@ -107,6 +109,28 @@ class Observer:
                 sigma_px=sigma_px,
             )
         return self._with_sent_points(seen, frames)
+
+    def _cut(self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], to_image: np.ndarray) -> None:
+        """Fill in the crops, and ``to_image`` (1, V, 2, 3), on the cores that wait for the network's input anyhow."""
+
+        def cut(view: int, picture: Picture, crop: Crop) -> None:
+            to_image[0, view] = picture.cut(crop, self._crops[0, view], self._border)
+
+        work = [
+            (view, picture, crop)
+            for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True))
+            if picture is not None and crop is not None
+        ]
+        if self._helpers is None:
+            for one in work:
+                cut(*one)
+            return
+        share = self._cutters
+        elsewhere = [self._helpers.submit(cut, *one) for index, one in enumerate(work) if index % share]
+        for one in work[::share]:
+            cut(*one)
+        for done in elsewhere:
+            done.result()
 
     def _by_frames(
         self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], given: dict[str, np.ndarray]
