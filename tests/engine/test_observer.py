@@ -56,9 +56,7 @@ def test_crops_do_not_depend_on_the_threads_that_cut_them(recording: Path, absen
                 np.testing.assert_array_equal(one[name], other[name])
 
 
-def test_a_picture_that_cannot_be_cut_fails_on_whatever_thread(
-    recording: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_that_cannot_be_cut_fails_on_any_thread(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_system(DRAWN, data=recording, assignments=["rate=30", "engine.threads=4"])
     pipeline = build_pipeline(config)[0]
     (frames, *_) = frame_sets(config, 1)
