@@ -49,7 +49,7 @@ def seen(recording: Path, threads: int, absent: int | None = None) -> list[dict[
 def test_crops_do_not_depend_on_the_threads_that_cut_them(recording: Path, absent: int | None) -> None:
     alone = seen(recording, 1, absent)
     assert len(alone) == 2 and not np.array_equal(alone[0]["crops"], alone[1]["crops"])
-    assert alone[0]["crops"].any(axis=(0, 2, 3, 4))[1:].all()
+    assert all(crop.any() for crop in alone[0]["crops"][0, 1:])
     for threads in (2, 5):
         for one, other in zip(alone, seen(recording, threads, absent), strict=True):
             for name in one:
