@@ -33,10 +33,9 @@ export RIGPOSE_STRICT := $(STRICT)
 TEST_EXTRAS := train,viewer,web,calibrate,openvino,labels,dev
 # A GPU or a camera is not there by default: pytest -m gpu runs those tests.
 EVERYTHING := not gpu and not hardware
-# Workers, each with a part of the tests in their order; one that has finished takes some of another's. Tests that start
-# processes wait half of their time.
+# Two workers, each with half of the tests in their order; one that has finished takes some of the other's. A third one
+# makes the tests that start processes no quicker on two cores.
 SHARED := -n 2 --dist worksteal
-WAITING := -n 3 --dist worksteal
 PYTEST = $(BIN)/python -m pytest $(ARGS)
 # Tracing each line costs the tests a third of their time.
 measured = $(if $(COVERAGE),--cov $(1))
@@ -54,7 +53,7 @@ demo: env-demo ## start the demonstration for SECONDS=20 seconds
 test: env-test env-tensorrt lint ## run every check and every test that needs no GPU and no camera (STRICT=1: a skip fails; COVERAGE=1: say what they ran)
 # What judges times comes last and alone. Code 5: nothing chosen.
 	@$(PYTEST) $(SHARED) -m "$(EVERYTHING) and not process and not gui" $(call measured,--cov-report=) || [ $$? -eq 5 ]
-	@$(PYTEST) $(WAITING) -m "$(EVERYTHING) and (process or gui) and not alone" $(call measured,--cov-append --cov-report=) || [ $$? -eq 5 ]
+	@$(PYTEST) $(SHARED) -m "$(EVERYTHING) and (process or gui) and not alone" $(call measured,--cov-append --cov-report=) || [ $$? -eq 5 ]
 	@$(PYTEST) -m "$(EVERYTHING) and alone" $(call measured,--cov-append --cov-report=term:skip-covered) || [ $$? -eq 5 ]
 
 quick: env-quick ## run the tests that start no process and take less than a minute
