@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -48,12 +48,18 @@ class BufferPool:
     Args:
         allocate: Where the memory is from; called when a buffer is first needed, in the thread that takes.
         buffers: Most for one camera. Such memory is scarce.
+        formats: Of pictures that are wanted in it; ``None`` = all.
     """
 
-    def __init__(self, allocate: Allocate, buffers: int = 6) -> None:
+    def __init__(self, allocate: Allocate, buffers: int = 6, formats: Collection[str] | None = None) -> None:
         self._allocate, self._most = allocate, buffers
+        self._formats = None if formats is None else frozenset(formats)
         self._shelves: dict[str, _Shelf] = {}
         self._exhausted = False
+
+    def wants(self, pixel_format: str) -> bool:
+        """Whether pictures of a format are wanted; others stay where they are."""
+        return self._formats is None or pixel_format in self._formats
 
     def take(self, camera: str, size: int) -> UInt8[np.ndarray, " size"] | None:
         """A buffer to be written; ``None`` = all are in use, or there is no more such memory.

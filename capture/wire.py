@@ -294,7 +294,7 @@ class FrameReceiver(_Link):
     def _stored(self, frame: Frame) -> Frame:
         """A frame whose picture lies in the pool, where there is one with room."""
         image = frame.image
-        if self._pool is None or image is None:
+        if self._pool is None or image is None or not self._pool.wants(frame.pixel_format):
             return frame
         buffer = self._pool.take(frame.camera, image.nbytes)
         if buffer is None:

@@ -23,6 +23,9 @@ from rigpose.errors import RigposeError
 
 log = logging.getLogger(__name__)
 
+FORMATS = ("BGR8", "Mono8")
+"""What the kernel reads as it comes off a camera."""
+
 
 class Look:
     """From pictures to the outputs of a graph.
@@ -55,7 +58,9 @@ class Look:
         self._border = -1
         self._primary: Callable[[], AbstractContextManager[Any]] = nullcontext
         self._helper: Device = self._pycuda() or TorchDevice(device)
-        self.pool = BufferPool(self._allocate) if pool is None and device.type == "cuda" else pool
+        if pool is None and device.type == "cuda":
+            pool = BufferPool(self._allocate, formats=FORMATS)
+        self.pool = pool
 
     def __call__(
         self,

@@ -201,6 +201,19 @@ class TestFrames:
             again = receiver.receive()
             assert isinstance(again, Frame) and again.image is not None and pool.holds(again.image)
 
+    def test_a_pool_takes_only_the_formats_that_are_wanted_in_it(self, endpoint: str) -> None:
+        pool = BufferPool(lambda count: np.zeros(count, np.uint8), formats=("Mono8",))
+        grey = np.full((48, 64), 5, np.uint8)
+        held = []
+        with FrameReceiver(endpoint, pool=pool) as receiver, FrameSender(endpoint, *WHO) as sender:
+            for frame in (make(picture()), make(grey, pixel_format="Mono8")):
+                assert sender.send(frame, wait_s=2) and receiver.wait(2)
+                got = receiver.receive()
+                assert isinstance(got, Frame) and got.image is not None
+                same(got, frame)
+                held.append(pool.holds(got.image))
+        assert held == [False, True]
+
     def test_without_an_engine_a_frame_is_refused_at_once(self, endpoint: str) -> None:
         with FrameSender(endpoint, *WHO) as sender:
             start = time.perf_counter()
