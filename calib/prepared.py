@@ -64,6 +64,13 @@ class Prepared(PreparedLens):
         """(3, V, N) coordinates in each camera of positions (3, N)."""
         return (self._R @ position + self._t).reshape(3, self.n_views, -1)
 
+    def project(self, position: np.ndarray) -> np.ndarray:
+        """(2, V, N) raw px of positions (3, N); NaN behind a camera."""
+        seen = self.seen_from(position)
+        depth = seen[2]
+        np.copyto(depth, np.nan, where=~(depth > 0))
+        return self.distort(seen[:2] / depth)
+
 
 def _products(Rt: np.ndarray) -> np.ndarray:
     """(9, V, 6) entries of the normal matrix and right-hand side of each product of two rows of Rt.

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import array_api_compat.numpy as xp
 import numpy as np
 from jaxtyping import Float
 
 from calib.camera import Camera
 from calib.fit import fit_camera
+from calib.prepared import prepare
 from calib.rig import Rig, RigArrays
-from calib.triangulate import reproject
 from capture.frame import Frame
 from engine.config import SystemConfig
 from rigpose.errors import ConfigError
@@ -114,5 +113,5 @@ class Geometry:
 
     def project(self, position_mm: Float[np.ndarray, "J 3"]) -> Float[np.ndarray, "V J 2"]:
         """Raw image px of world points; NaN behind a camera."""
-        world = self.exact.world
-        return reproject(xp, (position_mm - world[:3]) / world[3], self.exact)
+        rig = prepare(self.exact)
+        return rig.project((position_mm.T - rig.origin) / rig.unit).transpose(1, 2, 0)

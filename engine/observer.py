@@ -50,6 +50,7 @@ class Observer:
         self._size = document.input.size
         width, height = self._size
         self._crops = np.zeros((1, len(geometry.rig), height, width, 3), np.uint8)
+        self._nowhere = np.tile(np.eye(2, 3, dtype=np.float32), (1, len(geometry.rig), 1, 1))
         self._cutters = min(len(geometry.rig), config.threads or available_threads())
         self._helpers = ThreadPoolExecutor(self._cutters - 1, "crop") if self._cutters > 1 else None
 
@@ -78,7 +79,7 @@ class Observer:
         """
         views = len(self._geometry.rig)
         weight = np.zeros((1, views), np.float32)
-        to_image = np.tile(np.eye(2, 3, dtype=np.float32), (1, views, 1, 1))
+        to_image = self._nowhere.copy()
         sigma_px = np.full(views, self._config.solve.sigma_share * max(self._size))
         for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True)):
             if picture is not None and crop is not None:
@@ -121,16 +122,18 @@ class Observer:
             for view, (picture, crop) in enumerate(zip(pictures, crops, strict=True))
             if picture is not None and crop is not None
         ]
-        if self._helpers is None:
-            for one in work:
+        waiting = iter(work)
+
+        def cut_waiting() -> None:
+            for one in waiting:
                 cut(*one)
-            return
-        share = self._cutters
-        elsewhere = [self._helpers.submit(cut, *one) for index, one in enumerate(work) if index % share]
-        for one in work[::share]:
-            cut(*one)
-        for done in elsewhere:
-            done.result()
+
+        # Each takes the next view: a helper that gets its core late, beside cameras and sockets, holds up nobody.
+        helpers = [] if self._helpers is None else [self._helpers.submit(cut_waiting) for _ in work[1 : self._cutters]]
+        cut_waiting()
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
 
     def _by_frames(
         self, pictures: Sequence[Picture | None], crops: Sequence[Crop | None], given: dict[str, np.ndarray]

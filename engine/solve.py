@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from calib.covariance import normal_covariance
-from calib.prepared import Prepared
+from calib.prepared import prepare
 from calib.rig import RigArrays
 from calib.robust import solve_components
 from engine.config import SolveSection
@@ -86,7 +86,7 @@ class Solver:
     """
 
     def __init__(self, rig: RigArrays, config: SolveSection, min_score: float) -> None:
-        self._rig = Prepared(rig)
+        self._rig = prepare(rig)
         self._gate = config.gate_sigma
         self._min_score = min_score
         self.max_sigma_mm = config.max_sigma_mm or MAX_SIGMA_SHARE * self._rig.unit

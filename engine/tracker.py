@@ -47,8 +47,17 @@ def quality(pose: SubjectPose, sigma_px: Float[np.ndarray, " V"]) -> Quality:
         return Quality(0.0, np.inf, 0.0)
     sigmas = (pose.residual_px / sigma_px[:, None])[:, measured]
     sigmas = sigmas[np.isfinite(sigmas)]
-    residual = float(np.median(sigmas)) if sigmas.size else np.inf
-    return Quality(float(measured.mean()), residual, float(np.where(measured, pose.confidence, 0).mean()))
+    residual = float(_median(sigmas)) if sigmas.size else np.inf
+    joints = len(measured)
+    score = float(np.add.reduce(pose.confidence, where=measured)) / joints
+    return Quality(np.count_nonzero(measured) / joints, residual, score)
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """``np.median(values, axis=0)`` of a few numbers, none of which is NaN, several times faster."""
+    ordered = np.sort(values, axis=0)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 class Track:
@@ -118,18 +127,20 @@ class Track:
             One crop a view; ``None`` where the view is absent or the subject is outside of it.
         """
         crops: list[Crop | None] = []
-        for view, picture in enumerate(pictures):
-            seen = points[view][np.isfinite(points[view]).all(axis=-1)]
-            if picture is None or not len(seen):
+        seen = np.isfinite(points).all(axis=-1)[..., None]
+        low = np.where(seen, points, np.inf).min(axis=1).tolist()
+        high = np.where(seen, points, -np.inf).max(axis=1).tolist()
+        for view, (picture, (x0, y0), (x1, y1)) in enumerate(zip(pictures, low, high, strict=True)):
+            # Where no joint is seen the bounds are infinite the wrong way round: outside of any picture.
+            if picture is None or x1 < 0 or y1 < 0 or x0 > picture[0] - 1 or y0 > picture[1] - 1:
                 crops.append(None)
                 continue
-            (x0, y0), (x1, y1) = seen.min(axis=0), seen.max(axis=0)
-            if x1 < 0 or y1 < 0 or x0 > picture[0] - 1 or y0 > picture[1] - 1:
-                crops.append(None)
-                continue
-            reach = _OUTSIDE * np.array(picture)
-            (x0, y0), (x1, y1) = np.clip([(x0, y0), (x1, y1)], -reach, picture + reach)
-            crop = around((x0, y0, x1, y1), self._size, self._margin)
+            width, height = picture
+            box = (
+                max(x0, -_OUTSIDE * width), max(y0, -_OUTSIDE * height),
+                min(x1, (1 + _OUTSIDE) * width), min(y1, (1 + _OUTSIDE) * height),
+            )  # fmt: skip
+            crop = around(box, self._size, self._margin)
             scale = max(crop.scale, _SHRINK * self._scales.get(view, 0.0))
             self._scales[view] = scale
             crops.append(Crop(crop.center, scale))
@@ -147,10 +158,10 @@ class Track:
             return True
         measured = pose.measured
         predicted = self.predict(tick)
-        known = measured & np.isfinite(self.positions_mm).all(axis=-1)
+        known = measured & np.isfinite(np.add.reduce(self.positions_mm, axis=-1))
         if known.any() and tick > self._tick:
             # The median over the joints is the motion of the whole; single limbs stay inside the margin.
-            step = np.median(pose.position_mm[known] - self.positions_mm[known], axis=0)
+            step = _median(pose.position_mm[known] - self.positions_mm[known])
             self._velocity = 0.5 * self._velocity + 0.5 * step / (tick - self._tick)
         self._positions = np.where(measured[:, None], pose.position_mm, predicted)
         self._tick = tick

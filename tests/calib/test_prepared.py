@@ -1,9 +1,10 @@
 """The fast form says what the array form says."""
 
+import array_api_compat.numpy as np_xp
 import numpy as np
 import pytest
 
-from calib import lens
+from calib import lens, triangulate
 from calib.prepared import Prepared, prepare, solve3
 from tests.calib.scenes import cloud, ring, views
 
@@ -78,6 +79,18 @@ class TestGeometry:
         seen = prepared.seen_from((points.T - prepared.origin) / prepared.unit) * prepared.unit
         for view, camera in enumerate(rig.cameras):
             np.testing.assert_allclose(seen[:, view].T, points @ camera.R.T + camera.t, atol=1e-6)
+
+    @pytest.mark.parametrize("name", LENSES)
+    def test_they_show_points_where_the_array_form_does_and_none_behind_them(self, name):
+        rig = rig_of(name)
+        arrays = rig.arrays()
+        prepared = Prepared(arrays)
+        points = np.concatenate([cloud(rig, 20, 400), [rig.cameras[0].center_mm * 1.5, [np.nan] * 3]])
+        position = (points.T - prepared.origin) / prepared.unit
+        found = prepared.project(position).transpose(1, 2, 0)
+        exact = triangulate.reproject(np_xp, position.T, arrays)
+        assert np.isnan(exact[0, 20]).all() and np.isfinite(exact[0, :20]).all()
+        np.testing.assert_allclose(found, exact, atol=1e-6)
 
     def test_weighted_equations_are_those_of_a_least_squares_solver(self):
         rig = ring(4)

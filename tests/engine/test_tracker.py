@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.config import TrackerSection
 from engine.tracker import Quality, Track, quality
@@ -70,6 +72,21 @@ def test_a_view_that_is_absent_or_does_not_see_the_subject_gets_no_crop() -> Non
     points = np.concatenate([flat(BODY), flat(BODY)[:1] + 5000])
     crops = track().crops(points, [None, (2000, 2000), (2000, 2000)])
     assert crops[0] is None and crops[1] is not None and crops[2] is None
+
+
+def test_a_view_that_never_saw_a_joint_gets_no_crop_and_joints_without_a_place_do_not_move_it() -> None:
+    points = np.concatenate([flat(BODY), np.full((1, 4, 2), np.nan)])
+    whole = track().crops(points, [(2000, 2000)] * 3)
+    assert whole[0] is not None and whole[2] is None
+    points[0, 1] = np.nan  # the crop of view 0 is as high as before: joint 1 lies between the others
+    assert track().crops(points, [(2000, 2000)] * 3)[0].scale == whole[0].scale  # type: ignore[union-attr]
+
+
+@given(st.lists(st.floats(0, 20), min_size=1, max_size=12))
+def test_the_residual_of_a_pose_is_the_median_of_its_joints(residuals: list[float]) -> None:
+    joints = len(residuals)
+    seen = pose(np.zeros((joints, 3)), residual_px=np.array([residuals, [np.nan] * joints]))
+    assert quality(seen, np.full(2, 2.0)).residual_sigma == np.median(residuals) / 2
 
 
 def test_one_set_with_few_joints_does_not_cut_the_subject() -> None:
