@@ -49,9 +49,13 @@ class BufferPool:
         allocate: Where the memory is from; called when a buffer is first needed, in the thread that takes.
         buffers: Most for one camera. Such memory is scarce.
         formats: Of pictures that are wanted in it; ``None`` = all.
+
+    Attributes:
+        written: Called with each picture that is whole, in the thread that takes; it must not wait.
     """
 
     def __init__(self, allocate: Allocate, buffers: int = 6, formats: Collection[str] | None = None) -> None:
+        self.written: Callable[[np.ndarray], None] | None = None
         self._allocate, self._most = allocate, buffers
         self._formats = None if formats is None else frozenset(formats)
         self._shelves: dict[str, _Shelf] = {}

@@ -302,6 +302,8 @@ class FrameReceiver(_Link):
         stored = buffer.view(image.dtype).reshape(image.shape)
         stored[...] = image
         stored.flags.writeable = False
+        if self._pool.written is not None:
+            self._pool.written(stored)
         return replace(frame, image=stored)
 
     def _reject(self, error: ProtocolError) -> None:

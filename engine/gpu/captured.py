@@ -62,7 +62,11 @@ class Captured:
         self._stream.synchronize()
         self._done = torch.cuda.Event()
         self._graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self._graph, stream=self._stream):
+        # Of this thread alone: another may lock pages or begin an upload meanwhile, which would end any other capture.
+        with (
+            torch.no_grad(),
+            torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
             self._whole()
 
     def _whole(self) -> None:

@@ -1,9 +1,10 @@
 """From raw frames to poses in one graph: crop, network, decoding, undistortion, triangulation.
 
 The pictures of a frame set are copied to the device as they came, out of the page-locked memory that they were received
-into (`capture.buffers`); one launch makes the network's input of them
-(`engine.gpu.crops`), which enters the graph at ``net_input``, so that its own part before that is not run at all. All
-of it is captured once a rig and replayed; outputs land in page-locked memory, and only `FrameGraph.finish` waits.
+into (`capture.buffers`), while others of the set are still to come (`engine.gpu.twins`); one launch makes the network's
+input of them (`engine.gpu.crops`), which enters the graph at ``net_input``, so that its own part before that is not run
+at all. All of it is captured once a rig and replayed; outputs land in page-locked memory, and only `FrameGraph.finish`
+waits.
 
 Two sets of device buffers take turns, each with a graph of its own, so that the next frame set is copied while this one
 is computed.
@@ -29,6 +30,7 @@ from engine.cut import parts
 from engine.gpu.captured import Captured
 from engine.gpu.crops import NORM, VIEW, TorchCrops, describe, matrices
 from engine.gpu.ring import Ring, Slot
+from engine.gpu.twins import Twin
 from engine.graph import NET_INPUT, Graph
 from engine.runtimes.feeds import Feeds
 from engine.runtimes.torch import inputs_of
@@ -209,7 +211,7 @@ class FrameGraph:
         """Each part alone, on the first buffer and slot, to be timed: calls that wait for nothing."""
         buffer, slot = self._buffers[0], self.slot()
         assert slot is not None
-        given, _ = self._given(buffer, crops, rig)
+        given, _ = self._given(buffer, crops, rig, [None] * len(self.shapes))
         inputs = {name: torch.from_numpy(np.array(array)).to(self.device) for name, array in given.items()}
         seen = self._see(inputs, buffer.pictures, buffer.planes).clone()
         values = {**inputs, NET_INPUT: seen}
@@ -242,6 +244,7 @@ class FrameGraph:
         crops: Sequence[Crop | None],
         rig: Mapping[str, np.ndarray],
         slot: Slot | None = None,
+        twins: Sequence[Twin | None] = (),
     ) -> np.ndarray:
         """Begin with a frame set; nothing waits on a GPU.
 
@@ -250,6 +253,7 @@ class FrameGraph:
             crops: Where to look in each view; ``None`` = the camera is absent.
             rig: The graph's inputs about the cameras (``K, dist, fisheye, Rt, world``), and others that it takes.
             slot: Of `slot`, where some of the pictures lie in it: it can be written again when they are read.
+            twins: Where pictures lie on the device already; ``None`` = they are copied now.
 
         Returns:
             The crop-to-image matrices (V, 2, 3).
@@ -261,12 +265,13 @@ class FrameGraph:
             raise ConfigError("frames", "are begun faster than they are finished", "call finish")
         buffer = self._buffers[self._turn]
         self._turn = (self._turn + 1) % BUFFERS
-        given, present = self._given(buffer, crops, rig)
+        there = list(twins) or [None] * len(self.shapes)
+        given, present = self._given(buffer, crops, rig, there)
         wanted = [picture if here else None for picture, here in zip(pictures, present, strict=True)]
         for shape, picture, here in zip(self.shapes, wanted, present, strict=True):
             if here and (picture is None or picture.shape != shape):
                 raise ConfigError("frames", f"{None if picture is None else picture.shape} is not {shape}", "report it")
-        self._upload(buffer, wanted, slot)
+        self._upload(buffer, wanted, slot, there)
         buffer.ready.start(given)
         if self._stream is not None:
             buffer.read = torch.cuda.Event()
@@ -276,10 +281,15 @@ class FrameGraph:
         return to_image
 
     def _given(
-        self, buffer: _Buffer, crops: Sequence[Crop | None], rig: Mapping[str, np.ndarray]
+        self,
+        buffer: _Buffer,
+        crops: Sequence[Crop | None],
+        rig: Mapping[str, np.ndarray],
+        twins: Sequence[Twin | None],
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """What the host tells the device of a frame set, and which cameras are there."""
-        addresses = [picture.data_ptr() for picture in buffer.pictures]
+        lie = [own if twin is None else twin.pixels for own, twin in zip(buffer.pictures, twins, strict=True)]
+        addresses = [picture.data_ptr() for picture in lie]
         views = describe(crops, self.shapes, addresses, self._size, self._border)
         present = (views["pixels"] > 0).astype(np.float32)
         given = {
@@ -292,25 +302,47 @@ class FrameGraph:
         }
         return given, present
 
-    def _upload(self, buffer: _Buffer, pictures: Sequence[np.ndarray | None], slot: Slot | None) -> None:
+    def _upload(
+        self,
+        buffer: _Buffer,
+        pictures: Sequence[np.ndarray | None],
+        slot: Slot | None,
+        twins: Sequence[Twin | None],
+    ) -> None:
+        # A twin stays what it is as long as the picture in its buffer is held.
         buffer.held = pictures
         if self._copies is None or self._stream is None:
-            self._copy(buffer, pictures)
+            self._copy(buffer, pictures, twins)
             return
         with torch.cuda.stream(self._copies):
             if buffer.read is not None:
                 self._copies.wait_event(buffer.read)
-            self._copy(buffer, pictures)
-            buffer.uploaded = torch.cuda.Event()
-            buffer.uploaded.record(self._copies)
+            copied = self._copy(buffer, pictures, twins)
+            if copied:
+                buffer.uploaded = torch.cuda.Event()
+                buffer.uploaded.record(self._copies)
         if slot is not None:
             slot.gate = buffer.uploaded
-        self._stream.wait_event(buffer.uploaded)
+        for uploaded in [buffer.uploaded if copied else None, *(twin.uploaded for twin in twins if twin is not None)]:
+            # Not for all of that stream: pictures of the next set are in it as well.
+            if uploaded is not None:
+                self._stream.wait_event(uploaded)
 
-    def _copy(self, buffer: _Buffer, pictures: Sequence[np.ndarray | None]) -> None:
-        for target, source in zip(buffer.pictures, pictures, strict=True):
-            if source is not None:
+    def _copy(self, buffer: _Buffer, pictures: Sequence[np.ndarray | None], twins: Sequence[Twin | None]) -> bool:
+        """Bring to the buffer what is not read where it is; whether there was something."""
+        copied = False
+        for target, source, twin in zip(buffer.pictures, pictures, twins, strict=True):
+            if source is None:
+                continue
+            if twin is None:
                 self._helper.upload(target, source)
+            elif self._helper.crop is None:
+                # Torch's crops read at addresses that are in the captured graph.
+                target.copy_(twin.pixels, non_blocking=True)
+            else:
+                continue
+            copied = True
+        return copied
 
     def finish(self) -> dict[str, np.ndarray]:
         """Wait for the oldest frame set that was begun; the outputs of the contract.

@@ -18,6 +18,7 @@ import torch
 from capture.buffers import BufferPool
 from engine.crop import Crop
 from engine.gpu.frames import Device, FrameGraph, Network, TorchDevice
+from engine.gpu.twins import Twin, Twins
 from engine.graph import Graph
 from rigpose.errors import RigposeError
 
@@ -38,8 +39,8 @@ class Look:
         pool: Where pictures are received into; by default page-locked memory on a GPU, and none on a CPU.
 
     Attributes:
-        pool: Pictures that lie in it are copied to the device from there; others are copied into page-locked memory
-            first.
+        pool: Pictures that lie in it are copied to the device from there, as soon as they are received
+            (`engine.gpu.twins`); others are copied into page-locked memory first.
     """
 
     def __init__(
@@ -60,7 +61,14 @@ class Look:
         self._helper: Device = self._pycuda() or TorchDevice(device)
         if pool is None and device.type == "cuda":
             pool = BufferPool(self._allocate, formats=FORMATS)
-        self.pool = pool
+        self.pool, self._twins = pool, Twins(self._helper, device, self._primary)
+        if pool is not None:
+            pool.written = self._received
+
+    def _received(self, picture: np.ndarray) -> None:
+        """Take notice of a picture in the pool; called by the thread that receives."""
+        if not self._given_up:
+            self._twins.upload(picture)
 
     def __call__(
         self,
@@ -130,14 +138,20 @@ class Look:
         assert self._frames is not None
         there = [crop if image is not None else None for image, crop in zip(images, crops, strict=True)]
         pictures: list[np.ndarray | None] = []
+        twins: list[Twin | None] = []
         slot = None
         for view, (image, crop) in enumerate(zip(images, there, strict=True)):
-            if image is not None and crop is not None and not (self.pool is not None and self.pool.holds(image)):
-                slot = slot or self._frames.slot()
-                if slot is None:
-                    return None
-                slot.views[view][...] = image
-                image = slot.views[view]
+            twin = None
+            if image is not None and crop is not None:
+                if self.pool is not None and self.pool.holds(image):
+                    twin = self._twins.of(image)
+                else:
+                    slot = slot or self._frames.slot()
+                    if slot is None:
+                        return None
+                    slot.views[view][...] = image
+                    image = slot.views[view]
             pictures.append(image)
-        matrices = self._frames.start(pictures, there, given, slot)
+            twins.append(twin)
+        matrices = self._frames.start(pictures, there, given, slot, twins)
         return self._frames.finish(), matrices

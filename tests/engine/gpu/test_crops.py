@@ -13,15 +13,9 @@ torch = pytest.importorskip("torch")
 from capture.frame import Frame, PixelFormat  # noqa: E402
 from engine.crop import Crop, Picture, placed  # noqa: E402
 from engine.gpu.crops import NORM, VIEW, TorchCrops, describe, matrices  # noqa: E402
-from tests.engine.gpu.host_kernel import HostKernel  # noqa: E402
 
 SIZE = (40, 32)
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
-    return HostKernel(tmp_path_factory.mktemp("kernel"))
 
 
 def norm_of(scale=(1.0, 1.0, 1.0), shift=(0.0, 0.0, 0.0), order=(0, 1, 2), channels=3):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import cv2
 import numpy as np
 import onnx
@@ -18,7 +20,6 @@ from engine.graph import OUTPUTS, compose  # noqa: E402
 from engine.runtimes.onnx import OnnxRuntime  # noqa: E402
 from rigpose.errors import ConfigError  # noqa: E402
 from tests.engine import networks  # noqa: E402
-from tests.engine.gpu.host_kernel import HostKernel  # noqa: E402
 from tests.engine.test_graph import scene  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -26,11 +27,6 @@ SHAPES = [(240, 320, 3), (200, 300), (260, 280, 3)]
 CROPS = [Crop((160.0, 118.0), 1.0), Crop((140.0, 96.0), 0.8), Crop((150.0, 120.0), 1.3)]
 # What rounding a crop to eight bits changes in the answer; the same network without it is not further away.
 LIMITS = {"points2d": 0.6, "confidence": 0.02}
-
-
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
-    return HostKernel(tmp_path_factory.mktemp("kernel"))
 
 
 class WithKernel(TorchDevice):
@@ -182,3 +178,34 @@ def test_on_a_gpu_pycuda_s_kernel_gives_what_torch_gives(tmp_path, gpu):
     with primary() as module:
         got, _ = by_frames(FrameGraph(graph, SHAPES, cuda, helper=PyCuda(module)), images, CROPS, rig)
     np.testing.assert_allclose(got["points2d"], expected["points2d"], atol=0.1)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_memory_is_locked_and_pictures_are_uploaded_while_work_is_captured(tmp_path, gpu):
+    located = located_model("ours", tmp_path)
+    graph, rig, images = compose(located, 3), rig_of(located), pictures()
+    cuda = torch.device("cuda", 0)
+    expected, _ = by_frames(FrameGraph(graph, SHAPES, cuda), images, CROPS, rig)
+    captured, failed = threading.Event(), []
+
+    def receive():
+        device = TorchDevice(cuda)
+        target = torch.empty(1 << 20, dtype=torch.uint8, device=cuda)
+        kept = []
+        try:
+            while not captured.is_set():
+                kept.append(device.allocate(1 << 20))
+                with torch.cuda.stream(device.copies):
+                    device.upload(target, kept[-1])
+        except Exception as error:  # noqa: BLE001 - said by the test
+            failed.append(error)
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    try:
+        got, _ = by_frames(FrameGraph(graph, SHAPES, cuda), images, CROPS, rig)
+    finally:
+        captured.set()
+        thread.join()
+    assert not failed
+    np.testing.assert_array_equal(got["points2d"], expected["points2d"])

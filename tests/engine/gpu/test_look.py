@@ -47,29 +47,52 @@ def test_it_answers_as_soon_as_every_camera_has_sent_once(look):
     assert np.isnan(out["points2d"][0, 1]).all() and np.isfinite(out["points2d"][0, 0]).all()
 
 
-def test_pictures_are_uploaded_from_where_they_were_received(tmp_path, monkeypatch):
+class Noted(TorchDevice):
+    """A device that says what was uploaded to it; its crops are made by torch, or by the kernel."""
+
+    def __init__(self, kernel):
+        super().__init__(CPU)
+        self.crop = None if kernel is None else kernel.crop
+        self.sources = []
+
+    def upload(self, target, source):
+        self.sources.append(source)
+        super().upload(target, source)
+
+
+@pytest.mark.parametrize("with_kernel", [False, True])
+def test_pictures_are_uploaded_as_they_are_received_and_once(tmp_path, kernel, monkeypatch, with_kernel):
+    device = Noted(kernel if with_kernel else None)
+    monkeypatch.setattr("engine.gpu.look.TorchDevice", lambda _: device)
     located = located_model("foreign", tmp_path)
     pool = BufferPool(lambda count: np.zeros(count, np.uint8))
     look, rig, images = Look(compose(located, 3), CPU, pool=pool), rig_of(located), pictures()
     frames = received(tmp_path, images, pool)
-    sources: list[np.ndarray] = []
-    upload = TorchDevice.upload
-
-    def noted(self, target, source):
-        sources.append(source)
-        upload(self, target, source)
-
-    monkeypatch.setattr(TorchDevice, "upload", noted)
-    out, _ = answer(look, [frame.image for frame in frames], CROPS, BORDER, rig)
+    sources = device.sources
+    assert len(sources) == 3
     assert all(np.shares_memory(source, frame.image) for source, frame in zip(sources, frames, strict=True))
+    out, _ = answer(look, [frame.image for frame in frames], CROPS, BORDER, rig)
+    assert len(sources) == 3
     # One that the pool had no room for goes by the ring, the others do not.
     mixed, _ = answer(look, [frames[0].image, images[1], frames[2].image], CROPS, BORDER, rig)
-    assert [pool.holds(source) for source in sources[3:]] == [True, False, True]
-    assert not np.shares_memory(sources[4], images[1])
+    assert len(sources) == 4 and not pool.holds(sources[3]) and not np.shares_memory(sources[3], images[1])
+    device.sources = []
     plain, _ = answer(Look(compose(located, 3), CPU), images, CROPS, BORDER, rig)
+    assert len(device.sources) == 3
     for name in plain:
         np.testing.assert_array_equal(out[name], plain[name])
         np.testing.assert_array_equal(mixed[name], plain[name])
+    # What comes next into the same buffers is seen as well.
+    places = {frame.image.ctypes.data for frame in frames}
+    del frames
+    device.sources = sources = []
+    others = pictures(seed=1)
+    again = received(tmp_path, others, pool)
+    assert {frame.image.ctypes.data for frame in again} == places
+    new, _ = answer(look, [frame.image for frame in again], CROPS, BORDER, rig)
+    plain, _ = answer(Look(compose(located, 3), CPU), others, CROPS, BORDER, rig)
+    np.testing.assert_array_equal(new["points2d"], plain["points2d"])
+    assert not np.array_equal(new["points2d"], out["points2d"])
 
 
 def answer(look, images, *arguments):
