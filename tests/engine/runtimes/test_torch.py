@@ -17,15 +17,18 @@ from engine.document import find_model  # noqa: E402
 from engine.gpu.captured import Captured  # noqa: E402
 from engine.graph import OUTPUTS, compose  # noqa: E402
 from engine.runtimes import Runtime, create  # noqa: E402
+from engine.runtimes.feeds import Feeds  # noqa: E402
 from engine.runtimes.onnx import OnnxRuntime  # noqa: E402
 from engine.runtimes.torch import TorchRuntime, staged  # noqa: E402
 from engine.runtimes.torch_program import Program, on  # noqa: E402
 from engine.sampling import graph_inputs  # noqa: E402
 from rigpose.errors import ConfigError, MissingError, RigposeError  # noqa: E402
 from tests.engine import networks, reference  # noqa: E402
+from tests.engine.runtimes.capturable import Capturable  # noqa: E402
 from tests.engine.test_graph import scene  # noqa: E402
 
 CPU = torch.device("cpu")
+OURS = ("mannequin17_occluded", "mannequin17_volumetric", "discs")
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +37,7 @@ def state(tmp_path, monkeypatch):
 
 
 def made(tmp_path, kind, views=3, **keys):
-    located = find_model(kind) if kind in ("mannequin17_occluded", "discs") else networks.model(tmp_path, kind, **keys)
+    located = find_model(kind) if kind in OURS else networks.model(tmp_path, kind, **keys)
     rig, crops, affine = scene(located, views)
     return compose(located, views), reference.feeds(rig, crops, affine)
 
@@ -105,6 +108,25 @@ def test_channels_last_as_on_a_gpu_changes_nothing(tmp_path):
     plain, last = (Captured(staged(proto, feeds, CPU, last=flag), feeds, CPU)(feeds) for flag in (False, True))
     for name in OUTPUTS:
         np.testing.assert_allclose(last[name], plain[name], atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["keypoints", "heatmap", "simcc", "mannequin17_occluded", "mannequin17_volumetric"])
+def test_nothing_in_it_asks_the_device_for_a_value_so_that_a_cuda_graph_can_hold_it(tmp_path, kind):
+    graph, feeds = made(tmp_path, kind)
+    feeds = {**Feeds(graph).blank(1), **feeds}
+    work = staged(onnx.load_from_string(graph.proto_bytes), feeds, CPU, last=True)
+    given = on(CPU, feeds)
+    with Capturable() as watched, torch.no_grad():
+        work(given)
+    assert watched.calls > 100 and not watched.refused
+
+
+def test_the_watch_knows_what_cannot_be_captured():
+    x = torch.arange(4.0)
+    for call in (lambda: x[x > 1], lambda: float(x.sum()), lambda: x.nonzero(), lambda: x + torch.tensor(1.0)):
+        with Capturable() as watched:
+            call()
+        assert watched.refused
 
 
 def one(op, inputs, outputs=("out",), opset=17, **attributes):
@@ -185,7 +207,10 @@ def test_an_operator_means_what_onnx_runtime_says(case):
     outputs = {"Split": ("a", "b"), "TopK": ("a", "b")}.get(op, ("out",))
     proto, fed = one(op, {name: array for name, array in inputs.items()}, outputs, **attributes)
     expected = reference.session(proto.SerializeToString()).run(None, fed)
-    got = Program(proto, on(CPU, fed))(on(CPU, fed))
+    program, given = Program(proto, on(CPU, fed)), on(CPU, fed)
+    with Capturable() as watched:
+        got = program(given)
+    assert not watched.refused
     for name, value in zip(outputs, expected, strict=True):
         assert got[name].numpy().dtype == value.dtype
         np.testing.assert_allclose(got[name].numpy(), value, rtol=1e-4, atol=1e-5)
