@@ -3,10 +3,17 @@
 There is one context a process, the primary one, which torch makes; PyCUDA's ``autoinit`` would make a second, in which
 no handle of the first means anything. A context is current in a thread, so that each thread that calls something here
 enters `primary`.
+
+PyCUDA frees a thing only where its context is current, and its contexts are the same only if they are one object: there
+is one for all threads. It is let go by ``detach``; its destructor would call another function of the driver, which
+is not for primary contexts, and leave the context on the thread's stack.
 """
 
 from __future__ import annotations
 
+import atexit
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +26,9 @@ from engine.gpu.driver import driver
 from engine.gpu.kernel import BLOCK, NAME, cubin
 from rigpose.errors import MissingError, RigposeError
 from rigpose.extras import missing
+
+_NON_BLOCKING = 1
+"""``CU_STREAM_NON_BLOCKING``, as torch's streams are: a stream that is captured may else not meet the default one."""
 
 
 def load_driver() -> Any:
@@ -38,18 +48,40 @@ def load_driver() -> Any:
     return cuda
 
 
+_contexts: dict[int, Any] = {}
+_making = threading.RLock()  # memory can be freed, in `primary`, at any allocation
+
+
+def _context(cuda: Any, index: int) -> Any:
+    with _making:
+        if index not in _contexts:
+            cuda.init()
+            _contexts[index] = cuda.Device(index).retain_primary_context()
+        return _contexts[index]
+
+
+@atexit.register
+def _leave() -> None:
+    while _contexts:
+        _contexts.popitem()[1].detach()
+
+
 @contextmanager
 def primary(index: int = 0) -> Iterator[Any]:
     """Torch's context, current in this thread; gives ``pycuda.driver``."""
     torch.cuda.init()
     cuda = load_driver()
-    cuda.init()
-    context = cuda.Device(index).retain_primary_context()
+    context = _context(cuda, index)
     context.push()
     try:
         yield cuda
     finally:
         context.pop()
+
+
+def _free(memory: Any, index: int) -> None:
+    with primary(index):
+        memory.free()
 
 
 class PyCuda:
@@ -65,7 +97,7 @@ class PyCuda:
 
     def __init__(self, cuda: Any, index: int = 0) -> None:
         self._cuda, self._index = cuda, index
-        self._handle, self._copy_handle = cuda.Stream(), cuda.Stream()
+        self._handle, self._copy_handle = cuda.Stream(_NON_BLOCKING), cuda.Stream(_NON_BLOCKING)
         device = torch.device("cuda", index)
         self.stream = torch.cuda.ExternalStream(self._handle.handle, device=device)
         self.copies = torch.cuda.ExternalStream(self._copy_handle.handle, device=device)
@@ -78,8 +110,12 @@ class PyCuda:
             raise RigposeError("the preprocessing kernel", f"does not load: {error}", "update the driver") from None
 
     def allocate(self, count: int) -> np.ndarray:
-        """So many bytes of page-locked host memory; the CPU reads them too, so that they are cached."""
+        """So many bytes of page-locked host memory; the CPU reads them too, so that they are cached.
+
+        The last array on it may go in any thread: PyCUDA alone would then keep the memory and warn.
+        """
         memory: np.ndarray = self._cuda.pagelocked_empty(count, np.uint8)
+        weakref.finalize(memory, _free, memory.base, self._index).atexit = False
         return memory
 
     def upload(self, target: Tensor, source: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,14 @@ from engine.gpu.pycuda import PyCuda, load_driver, primary  # noqa: E402
 from rigpose.errors import MissingError, RigposeError  # noqa: E402
 
 
+class Locked:
+    """What PyCUDA's page-locked arrays lie on."""
+
+    def __init__(self, memory, calls):
+        self._memory, self.__array_interface__ = memory, memory.__array_interface__
+        self.free = lambda: calls.append("free")
+
+
 class Cuda:
     """``pycuda.driver``, as far as it is used; tells what was called."""
 
@@ -28,10 +37,14 @@ class Cuda:
         self.calls.append("init")
 
     def Device(self, index):
-        context = SimpleNamespace(push=lambda: self.calls.append("push"), pop=lambda: self.calls.append("pop"))
+        self.calls.append("retain")
+        context = SimpleNamespace(
+            push=lambda: self.calls.append("push"), pop=lambda: self.calls.append("pop"), detach=lambda: None
+        )
         return SimpleNamespace(retain_primary_context=lambda: context)
 
-    def Stream(self):
+    def Stream(self, flags):
+        assert flags == 1
         return SimpleNamespace(handle=1234)
 
     def module_from_buffer(self, data):
@@ -42,7 +55,7 @@ class Cuda:
         self.calls.append((arguments, where))
 
     def pagelocked_empty(self, count, dtype):
-        return np.empty(count, dtype)
+        return np.asarray(Locked(np.empty(count, dtype), self.calls))
 
     def memcpy_htod_async(self, target, source, stream):
         self.calls.append((target, source.nbytes, stream.handle))
@@ -52,6 +65,7 @@ class Cuda:
 def cuda(monkeypatch):
     """A machine with a GPU and PyCUDA."""
     fake = Cuda()
+    monkeypatch.setattr(module, "_contexts", {})
     monkeypatch.setattr(module, "driver", lambda: Driver("13.0", (Gpu("NVIDIA H200", 1, (9, 0)),), ""))
     monkeypatch.setattr(module, "cubin", lambda arch: f"cubin of {arch}".encode())
     monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=fake))
@@ -66,7 +80,26 @@ def test_the_context_is_torch_s_and_is_left_whatever_happens(cuda):
     with pytest.raises(RuntimeError), primary() as given:
         assert given is cuda
         raise RuntimeError
-    assert cuda.calls == ["torch", "init", "push", "pop"]
+    assert cuda.calls == ["torch", "init", "retain", "push", "pop"]
+
+
+def test_there_is_one_context_for_all_threads(cuda):
+    with primary(), primary():
+        in_thread(lambda: primary().__enter__())
+    assert cuda.calls.count("retain") == 1 and cuda.calls.count("push") == 3
+
+
+def test_memory_is_freed_in_the_context_wherever_its_last_array_goes(cuda):
+    arrays = [PyCuda(cuda).allocate(100)[:50].reshape(5, 10)]
+    assert cuda.calls == []
+    in_thread(arrays.clear)
+    assert cuda.calls[-3:] == ["push", "free", "pop"]
+
+
+def in_thread(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
 
 
 def test_the_kernel_is_told_addresses_sizes_and_enough_blocks(cuda):
