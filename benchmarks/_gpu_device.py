@@ -56,6 +56,7 @@ class Replayed:
         if device.type != "cuda":
             return
         self._stream = stream or torch.cuda.Stream(device)
+        self._stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(self._stream), torch.no_grad():
             for _ in range(3):
                 work()

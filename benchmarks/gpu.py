@@ -32,8 +32,9 @@ from benchmarks._report import Report, arguments, finish
 from benchmarks._rigs import make_rig
 from engine.crop import Crop
 from engine.cut import parts
+from engine.gpu.device import Device
 from engine.gpu.driver import driver
-from engine.gpu.frames import Device, FrameGraph
+from engine.gpu.frames import FrameGraph
 from engine.graph import NET_INPUT, Graph, compose
 from engine.lowered import lowered
 from engine.runtimes.capabilities import capability

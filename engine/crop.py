@@ -69,7 +69,7 @@ def placed(crop: Crop, size: tuple[int, int]) -> tuple[Float[np.ndarray, "2 3"],
     """Where `Picture.cut` really looks: the crop-to-image matrix, and whether it samples twice as densely.
 
     Args:
-        crop: In a BGR or mono picture.
+        crop: In a picture whose pixels are all sampled where they lie: a GPU's, and a BGR or mono one of the CPU's.
         size: (width, height) of the crop in px.
     """
     return _Box.of(crop, size, 1).matrix(size), crop.scale > _DENSE_FROM
@@ -80,22 +80,25 @@ class Picture:
 
     Args:
         frame: A frame with an image; NV12, BGR8 and Mono8 are cut as they are, others are converted.
+
+    Attributes:
+        is_nv12: Whether its pixels are luma with chroma of half the size below it.
     """
 
     def __init__(self, frame: Frame) -> None:
         assert frame.image is not None
         self.size = frame.size
-        self._nv12 = frame.pixel_format == "NV12"
+        self.is_nv12 = frame.pixel_format == "NV12"
         self._image = frame.image if frame.pixel_format in ("NV12", "BGR8", "Mono8") else to_bgr(frame)
 
     @property
-    def pixels(self) -> UInt8[np.ndarray, "H W *C"] | None:
-        """Its pixels, mono or BGR; ``None`` where they are stored otherwise."""
-        return None if self._nv12 else self._image
+    def pixels(self) -> UInt8[np.ndarray, "H W *C"]:
+        """Its pixels: mono, BGR, or NV12 where `is_nv12`."""
+        return self._image
 
     def gray(self) -> UInt8[np.ndarray, "H W"]:
         """Its brightness."""
-        if self._nv12:
+        if self.is_nv12:
             return self._image[: self.size[1]]
         return self._image if self._image.ndim == 2 else cv2.cvtColor(self._image, cv2.COLOR_BGR2GRAY)
 
@@ -108,11 +111,11 @@ class Picture:
         that is several times faster to sample; the matrix says where it really is.
         """
         height, width = out.shape[:2]
-        grid = 2 if self._nv12 else 1
+        grid = 2 if self.is_nv12 else 1
         box = _Box.of(crop, (width, height), grid)
-        dense = crop.scale > _DENSE_FROM or (self._nv12 and (width % 2 or height % 2))
+        dense = crop.scale > _DENSE_FROM or (self.is_nv12 and (width % 2 or height % 2))
         size = (2 * width, 2 * height) if dense else (width, height)
-        picture = self._sample_nv12(box, size, border) if self._nv12 else _sample(self._image, box, size, border, 0)
+        picture = self._sample_nv12(box, size, border) if self.is_nv12 else _sample(self._image, box, size, border, 0)
         if dense:
             picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         out[:] = picture if picture.ndim == 3 else picture[..., None]

@@ -144,9 +144,8 @@ class Observer:
             return None
         here = [p if c is not None else None for p, c in zip(pictures, crops, strict=True)]
         images = [None if picture is None else picture.pixels for picture in here]
-        if any(image is None and picture is not None for image, picture in zip(images, here, strict=True)):
-            return None
-        answer = look(images, crops, self._border, given)
+        nv12 = {view for view, picture in enumerate(here) if picture is not None and picture.is_nv12}
+        answer = look(images, crops, self._border, given, nv12)
         return None if answer is None else answer[0]
 
     def _with_sent_points(self, seen: Observation, frames: Sequence[Frame | None]) -> Observation:

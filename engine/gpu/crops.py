@@ -7,7 +7,7 @@ rounding to eight bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
@@ -29,6 +29,9 @@ NORM = np.dtype([("scale", np.float32, 3), ("shift", np.float32, 3), ("order", n
 BORDERS = {cv2.BORDER_CONSTANT: 0, cv2.BORDER_REPLICATE: 1, cv2.BORDER_REFLECT_101: 2}
 GRAY = (0.114, 0.587, 0.299)
 _SPREAD = 0.25
+_NV12 = 2
+"""Channels of such a picture, to the kernel."""
+_BLACK_LUMA, _NO_CHROMA = 16.0, 128.0
 
 
 def describe(
@@ -37,21 +40,26 @@ def describe(
     addresses: Sequence[int],
     size: tuple[int, int],
     border: int = cv2.BORDER_CONSTANT,
+    nv12: Collection[int] = (),
 ) -> np.ndarray:
     """What the kernel is told of each view.
 
     Args:
         crops: Where to look; ``None`` = the camera is absent.
-        shapes: (H, W) or (H, W, 3) of each picture.
+        shapes: Of each picture's array: (H, W) mono, (H, W, 3) BGR, (3 H / 2, W) NV12.
         addresses: Of each picture's first byte, where the kernel runs.
         size: (width, height) of the crops.
         border: As OpenCV names it.
+        nv12: Views whose pictures are NV12.
     """
     views = np.zeros(len(crops), VIEW)
-    for view, crop, shape, address in zip(views, crops, shapes, addresses, strict=True):
-        channels = 1 if len(shape) == 2 else shape[2]
-        view["height"], view["width"], view["channels"] = shape[0], shape[1], channels
-        view["pitch"], view["border"] = shape[1] * channels, BORDERS[border]
+    for index, (view, crop, shape, address) in enumerate(zip(views, crops, shapes, addresses, strict=True)):
+        bytes_per_pixel = 1 if len(shape) == 2 else shape[2]
+        view["width"], view["pitch"], view["border"] = shape[1], shape[1] * bytes_per_pixel, BORDERS[border]
+        if index in nv12:
+            view["height"], view["channels"] = shape[0] * 2 // 3, _NV12
+        else:
+            view["height"], view["channels"] = shape[0], bytes_per_pixel
         view["to_image"] = np.eye(2, 3).ravel()
         if crop is not None:
             matrix, dense = placed(crop, size)
@@ -74,10 +82,19 @@ class TorchCrops:
         norm: Of `norm_of`.
         border: As OpenCV names it.
         device: Of the pictures.
+        nv12: Views whose pictures are NV12.
     """
 
-    def __init__(self, size: tuple[int, int], norm: np.ndarray, border: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        norm: np.ndarray,
+        border: int,
+        device: torch.device,
+        nv12: Collection[int] = (),
+    ) -> None:
         width, height = size
+        self._nv12 = frozenset(nv12)
         self._border, self._channels = BORDERS[border], int(norm["channels"][0])
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         self._x, self._y = x.to(device, torch.float32), y.to(device, torch.float32)
@@ -98,24 +115,25 @@ class TorchCrops:
         """The network's input; nothing here looks at a value.
 
         Args:
-            pictures: As they came, mono or BGR.
+            pictures: As they came: mono, BGR or NV12.
             to_image: From crop px to raw px.
             spread: Of `VIEW`.
             present: 0 = the camera is absent.
         """
         planes = [
-            self._one(picture, to_image[view], spread[view]) * present[view] for view, picture in enumerate(pictures)
+            self._one(picture, to_image[view], spread[view], view in self._nv12) * present[view]
+            for view, picture in enumerate(pictures)
         ]
         return torch.stack(planes) * self._scale + self._shift
 
-    def _one(self, picture: Tensor, matrix: Tensor, spread: Tensor) -> Tensor:
+    def _one(self, picture: Tensor, matrix: Tensor, spread: Tensor, nv12: bool) -> Tensor:
         total = 0.0
         # Without a spread these are four times the same sample: one list of calls for both.
         for dx, dy in ((-1, -1), (1, -1), (-1, 1), (1, 1)):
             x, y = self._x + dx * spread, self._y + dy * spread
             at_x = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]
             at_y = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]
-            total = total + self._bilinear(picture, at_x, at_y)
+            total = total + (self._nv12_at if nv12 else self._bilinear)(picture, at_x, at_y)
         values = 0.25 * total  # (h, w) or (h, w, 3)
         assert isinstance(values, Tensor)
         if values.ndim == 2:
@@ -124,17 +142,27 @@ class TorchCrops:
             return (values * self._gray).sum(dim=-1)[None]
         return torch.stack([values[..., channel] for channel in self._order])
 
-    def _bilinear(self, picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def _nv12_at(self, picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """BGR (h, w, 3) of an NV12 picture, as ``rigpose_sample`` of crop.h."""
+        height, width = picture.shape[0] * 2 // 3, picture.shape[1]
+        luma, chroma = picture[:height], picture[height:].reshape(height // 2, width // 2, 2)
+        light = 1.164 * (self._bilinear(luma, x, y, _BLACK_LUMA) - _BLACK_LUMA).clamp(min=0)
+        uv = self._bilinear(chroma, 0.5 * x - 0.25, 0.5 * y - 0.25, _NO_CHROMA) - _NO_CHROMA
+        u, v = uv[..., 0], uv[..., 1]
+        bgr = torch.stack([light + 2.018 * u, light - 0.391 * u - 0.813 * v, light + 1.596 * v], dim=-1)
+        return bgr.clamp(0, 255)
+
+    def _bilinear(self, picture: Tensor, x: Tensor, y: Tensor, fill: float = 0.0) -> Tensor:
         left, top = x.floor(), y.floor()
         across, down = x - left, y - top
         if picture.ndim == 3:
             across, down = across[..., None], down[..., None]
         column, row = left.to(torch.int64), top.to(torch.int64)
-        above = torch.lerp(self._texel(picture, column, row), self._texel(picture, column + 1, row), across)
-        below = torch.lerp(self._texel(picture, column, row + 1), self._texel(picture, column + 1, row + 1), across)
+        corners = [self._texel(picture, column + dx, row + dy, fill) for dy in (0, 1) for dx in (0, 1)]
+        above, below = torch.lerp(corners[0], corners[1], across), torch.lerp(corners[2], corners[3], across)
         return torch.lerp(above, below, down)
 
-    def _texel(self, picture: Tensor, column: Tensor, row: Tensor) -> Tensor:
+    def _texel(self, picture: Tensor, column: Tensor, row: Tensor, fill: float) -> Tensor:
         height, width = picture.shape[:2]
         at_x, at_y = self._inside(column, width), self._inside(row, height)
         values = picture.reshape(height * width, -1).index_select(0, (at_y * width + at_x).reshape(-1)).float()
@@ -142,7 +170,8 @@ class TorchCrops:
         if self._border:
             return values
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        return values * (inside[..., None] if picture.ndim == 3 else inside)
+        inside = inside[..., None] if picture.ndim == 3 else inside
+        return values.masked_fill(~inside, fill)
 
     def _inside(self, place: Tensor, size: int) -> Tensor:
         if self._border != BORDERS[cv2.BORDER_REFLECT_101] or size == 1:

@@ -14,10 +14,9 @@ On a CPU the same calls run one by one, which is how they are tested.
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,6 +28,7 @@ from engine.crop import Crop
 from engine.cut import parts
 from engine.gpu.captured import Captured
 from engine.gpu.crops import NORM, VIEW, TorchCrops, describe, matrices
+from engine.gpu.device import Device, TorchDevice
 from engine.gpu.ring import Ring, Slot
 from engine.gpu.twins import Twin
 from engine.graph import NET_INPUT, Graph
@@ -38,65 +38,8 @@ from engine.runtimes.torch_program import Program
 from rigpose.errors import ConfigError
 
 BUFFERS = 2
-Kernel = Callable[[Tensor, np.ndarray, Tensor], None]
-"""Takes the views' descriptions, `engine.gpu.crops.NORM`, and the planes that it writes."""
 Network = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """From ``net_input`` to what passes behind the cut: a `Program`, or an `engine.gpu.execution.Execution`."""
-
-
-class Device(Protocol):
-    """What a GPU is asked for beside torch: `engine.gpu.pycuda.PyCuda`, or torch itself where that is missing."""
-
-    def allocate(self, count: int) -> np.ndarray:
-        """Host memory that the device reads quickly."""
-        ...
-
-    def upload(self, target: Tensor, source: np.ndarray) -> None:
-        """Copy to the device without waiting, on `copies`."""
-        ...
-
-    @property
-    def stream(self) -> Any:
-        """Where everything else happens; ``None`` on a CPU."""
-        ...
-
-    @property
-    def copies(self) -> Any:
-        """Where copies happen; ``None`` on a CPU."""
-        ...
-
-    @property
-    def crop(self) -> Kernel | None:
-        """The kernel of crops; ``None`` = torch makes them."""
-        ...
-
-
-class TorchDevice:
-    """Torch alone.
-
-    Args:
-        device: Where the pictures go.
-    """
-
-    crop: Kernel | None = None
-
-    def __init__(self, device: torch.device) -> None:
-        self._pinned = device.type == "cuda"
-        self.stream = torch.cuda.Stream(device) if self._pinned else None
-        self.copies = torch.cuda.Stream(device) if self._pinned else None
-
-    def allocate(self, count: int) -> np.ndarray:
-        """See `Device`."""
-        memory = torch.empty(count, dtype=torch.uint8, pin_memory=self._pinned).numpy()
-        return memory
-
-    def upload(self, target: Tensor, source: np.ndarray) -> None:
-        """See `Device`."""
-        if not source.flags.writeable:
-            # torch takes only what it could write; it does not.
-            whole = (ctypes.c_uint8 * source.nbytes).from_address(source.ctypes.data)
-            source = np.ctypeslib.as_array(whole).reshape(source.shape)
-        target.copy_(torch.from_numpy(source), non_blocking=self._pinned)
 
 
 @dataclass
@@ -116,12 +59,13 @@ class FrameGraph:
 
     Args:
         graph: What to run.
-        shapes: (H, W) or (H, W, 3) of each view's pictures; mono or BGR.
+        shapes: Of the arrays of each view's pictures: (H, W) mono, (H, W, 3) BGR, (3 H / 2, W) NV12.
         device: Where.
         proto: The graph as it shall be computed (`engine.lowered.lowered`), else ``graph``'s.
         network: Runs what stands between the cuts, else torch does.
         helper: A GPU's memory and uploads, else torch does that.
         border: What stands outside of pictures, as OpenCV names it.
+        nv12: Views whose pictures are NV12.
 
     Raises:
         ConfigError: The graph cannot begin at ``net_input``, or its network takes no float planes.
@@ -137,8 +81,9 @@ class FrameGraph:
         network: Network | None = None,
         helper: Device | None = None,
         border: int = cv2.BORDER_CONSTANT,
+        nv12: Collection[int] = (),
     ) -> None:
-        self.graph, self.shapes, self.device = graph, list(shapes), device
+        self.graph, self.shapes, self.device, self._nv12 = graph, list(shapes), device, frozenset(nv12)
         if len(self.shapes) != graph.n_views:
             raise ConfigError("frames", f"are of {len(self.shapes)} views, the graph of {graph.n_views}", "give all")
         proto = onnx.load_from_string(graph.proto_bytes) if proto is None else proto
@@ -147,7 +92,7 @@ class FrameGraph:
         self._norm = normalisation(graph, cut.before)
         self._helper: Device = helper or TorchDevice(device)
         self.ring = Ring(self.shapes, BUFFERS + 1, self._helper.allocate)
-        self._crops = TorchCrops(self._size, self._norm, border, device)
+        self._crops = TorchCrops(self._size, self._norm, border, device, self._nv12)
         self._wanted = Feeds(graph, proto).blank(1)
         self._wanted.pop("crops")
         self._cut, self._network = cut, network
@@ -290,7 +235,7 @@ class FrameGraph:
         """What the host tells the device of a frame set, and which cameras are there."""
         lie = [own if twin is None else twin.pixels for own, twin in zip(buffer.pictures, twins, strict=True)]
         addresses = [picture.data_ptr() for picture in lie]
-        views = describe(crops, self.shapes, addresses, self._size, self._border)
+        views = describe(crops, self.shapes, addresses, self._size, self._border, self._nv12)
         present = (views["pixels"] > 0).astype(np.float32)
         given = {
             **rig,

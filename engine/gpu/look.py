@@ -1,13 +1,13 @@
 """A runtime's eyes on a GPU: whole pictures instead of crops, so that the CPU cuts, converts and copies nothing else.
 
 `engine.pipeline` gives a runtime that has a ``look`` the pictures as they came; where it answers None, crops are cut on
-the CPU as ever. Pictures in NV12 are not taken: the kernel reads mono and BGR.
+the CPU as ever.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -17,14 +17,15 @@ import torch
 
 from capture.buffers import BufferPool
 from engine.crop import Crop
-from engine.gpu.frames import Device, FrameGraph, Network, TorchDevice
+from engine.gpu.device import Device, TorchDevice
+from engine.gpu.frames import FrameGraph, Network
 from engine.gpu.twins import Twin, Twins
 from engine.graph import Graph
 from rigpose.errors import RigposeError
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("BGR8", "Mono8")
+FORMATS = ("BGR8", "Mono8", "NV12")
 """What the kernel reads as it comes off a camera."""
 
 
@@ -54,6 +55,7 @@ class Look:
     ) -> None:
         self._graph, self._device, self._proto, self._network = graph, device, proto, network
         self._shapes: list[tuple[int, ...] | None] = [None] * graph.n_views
+        self._nv12: set[int] = set()
         self._frames: FrameGraph | None = None
         self._given_up = False
         self._border = -1
@@ -76,26 +78,29 @@ class Look:
         crops: Sequence[Crop | None],
         border: int,
         given: Mapping[str, np.ndarray],
+        nv12: Collection[int] = (),
     ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
         """The graph's outputs and the crop-to-image matrices (V, 2, 3).
 
         Args:
-            images: (H, W) or (H, W, 3) uint8 of each view, mono or BGR; ``None`` = the camera is absent.
+            images: uint8 of each view: (H, W) mono, (H, W, 3) BGR, (3 H / 2, W) NV12; ``None`` = the camera is absent.
             crops: Where to look.
             border: What stands outside of pictures, as OpenCV names it.
             given: The graph's other inputs about the cameras.
+            nv12: Views whose images are NV12.
 
         Returns:
             ``None`` where crops have to be cut by the CPU: a camera has not sent a picture yet, or the network takes no
             float planes.
         """
         shapes = [last if image is None else image.shape for last, image in zip(self._shapes, images, strict=True)]
+        kinds = {view for view, image in enumerate(images) if view in (self._nv12 if image is None else nv12)}
         if self._given_up or any(shape is None for shape in shapes):
-            self._shapes = shapes
+            self._shapes, self._nv12 = shapes, kinds
             return None
         with self._primary():
-            if self._frames is None or shapes != self._shapes or border != self._border:
-                self._shapes, self._border = shapes, border
+            if self._frames is None or (shapes, kinds, border) != (self._shapes, self._nv12, self._border):
+                self._shapes, self._nv12, self._border = shapes, kinds, border
                 if not self._make([shape for shape in shapes if shape is not None]):
                     return None
             return self._answer(images, crops, given)
@@ -105,7 +110,7 @@ class Look:
         try:
             self._frames = FrameGraph(
                 self._graph, shapes, self._device, proto=self._proto, network=network, helper=self._helper,
-                border=self._border,
+                border=self._border, nv12=self._nv12,
             )  # fmt: skip
         except RigposeError as error:
             log.info("crops are cut on the CPU: %s", error)

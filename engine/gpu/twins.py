@@ -11,14 +11,13 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from engine.gpu.frames import Device
+from engine.gpu.device import Device
 
 log = logging.getLogger(__name__)
 
@@ -73,19 +72,24 @@ class Twins:
             log.warning("pictures are copied to the GPU when their set is complete (%s)", error)
 
     def _begun(self, picture: np.ndarray, where: int) -> Twin:
-        memory = self._memory.get(where)
-        if memory is None or memory.numel() < picture.nbytes:
-            memory = self._memory[where] = torch.empty(picture.nbytes, dtype=torch.uint8, device=self._device)
-        pixels = memory[: picture.nbytes].view(picture.shape)
         copies = self._helper.copies
         if copies is None:
+            pixels = self._memory_of(picture, where)
             self._helper.upload(pixels, picture)
             return Twin(pixels, None)
+        # Memory of that stream: another's could still be in use by what was enqueued there.
         with torch.cuda.stream(copies):
+            pixels = self._memory_of(picture, where)
             self._helper.upload(pixels, picture)
             uploaded = torch.cuda.Event()
             uploaded.record(copies)
         return Twin(pixels, uploaded)
+
+    def _memory_of(self, picture: np.ndarray, where: int) -> Tensor:
+        memory = self._memory.get(where)
+        if memory is None or memory.numel() < picture.nbytes:
+            memory = self._memory[where] = torch.empty(picture.nbytes, dtype=torch.uint8, device=self._device)
+        return memory[: picture.nbytes].view(picture.shape)
 
     def of(self, picture: np.ndarray) -> Twin | None:
         """Where a picture lies on the device; ``None`` = nowhere yet."""

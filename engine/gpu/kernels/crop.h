@@ -16,7 +16,7 @@ enum RigposeBorder { RIGPOSE_CONSTANT = 0, RIGPOSE_REPLICATE = 1, RIGPOSE_REFLEC
 // One camera's picture and where its crop lies in it. engine.gpu.crops.VIEW is this in numpy: keep both alike.
 struct RigposeView {
     unsigned long long pixels;  // address; 0 = the camera is absent, and its crop is black
-    int width, height, pitch, channels;  // pitch in bytes; channels 1 (mono) or 3 (BGR)
+    int width, height, pitch, channels;  // pitch in bytes; channels 1 (mono), 3 (BGR) or 2 (NV12: chroma below luma)
     float to_image[6];  // row by row, from crop px to raw px
     float spread;  // 0 = one sample; else four, so many crop px from the middle, which are averaged
     int border;
@@ -39,23 +39,48 @@ RIGPOSE_BOTH int rigpose_inside(int place, int size, int border) {
     return folded < size ? folded : period - folded;
 }
 
-RIGPOSE_BOTH float rigpose_texel(const RigposeView& view, int x, int y, int channel) {
-    const int column = rigpose_inside(x, view.width, view.border);
-    const int row = rigpose_inside(y, view.height, view.border);
-    if (column < 0 || row < 0) return 0.0f;
-    const unsigned char* pixels = (const unsigned char*)view.pixels;
-    const int offset = view.channels == 1 ? column : column * view.channels + channel;
-    return (float)pixels[(long long)row * view.pitch + offset];
+// Pixels that lie beside each other, `step` bytes from one to the next.
+struct RigposePlane {
+    const unsigned char* pixels;
+    int width, height, pitch, step, border;
+    float fill;  // what a constant border is
+};
+
+RIGPOSE_BOTH float rigpose_texel(const RigposePlane& plane, int x, int y, int channel) {
+    const int column = rigpose_inside(x, plane.width, plane.border);
+    const int row = rigpose_inside(y, plane.height, plane.border);
+    if (column < 0 || row < 0) return plane.fill;
+    return (float)plane.pixels[(long long)row * plane.pitch + column * plane.step + channel];
 }
 
-RIGPOSE_BOTH float rigpose_bilinear(const RigposeView& view, float x, float y, int channel) {
+RIGPOSE_BOTH float rigpose_bilinear(const RigposePlane& plane, float x, float y, int channel) {
     const float left = floorf(x), top = floorf(y);
     const float across = x - left, down = y - top;
     const int column = (int)left, row = (int)top;
-    const float a = rigpose_texel(view, column, row, channel), b = rigpose_texel(view, column + 1, row, channel);
-    const float c = rigpose_texel(view, column, row + 1, channel), d = rigpose_texel(view, column + 1, row + 1, channel);
+    const float a = rigpose_texel(plane, column, row, channel), b = rigpose_texel(plane, column + 1, row, channel);
+    const float c = rigpose_texel(plane, column, row + 1, channel), d = rigpose_texel(plane, column + 1, row + 1, channel);
     const float above = a + (b - a) * across, below = c + (d - c) * across;
     return above + (below - above) * down;
+}
+
+// One channel (B, G or R) of the raw picture at a place between its pixels.
+RIGPOSE_BOTH float rigpose_sample(const RigposeView& view, float x, float y, int channel) {
+    const unsigned char* pixels = (const unsigned char*)view.pixels;
+    if (view.channels != 2) {
+        const RigposePlane plane = {pixels, view.width, view.height, view.pitch, view.channels, view.border, 0.0f};
+        return rigpose_bilinear(plane, x, y, view.channels == 1 ? 0 : channel);
+    }
+    const RigposePlane luma = {pixels, view.width, view.height, view.pitch, 1, view.border, 16.0f};
+    const RigposePlane chroma = {
+        pixels + (long long)view.height * view.pitch, view.width / 2, view.height / 2, view.pitch, 2, view.border, 128.0f};
+    // BT.601 of limited range, as OpenCV has it; a pixel of chroma covers two by two of luma.
+    const float across = 0.5f * x - 0.25f, down = 0.5f * y - 0.25f;
+    const float u = rigpose_bilinear(chroma, across, down, 0) - 128.0f;
+    const float v = rigpose_bilinear(chroma, across, down, 1) - 128.0f;
+    const float light = 1.164f * fmaxf(rigpose_bilinear(luma, x, y, 0) - 16.0f, 0.0f);
+    const float value = channel == 0 ? light + 2.018f * u
+        : channel == 1 ? light - 0.391f * u - 0.813f * v : light + 1.596f * v;
+    return fminf(fmaxf(value, 0.0f), 255.0f);
 }
 
 // The grey value of one channel (B, G or R) of crop pixel (column, row).
@@ -64,13 +89,13 @@ RIGPOSE_BOTH float rigpose_value(const RigposeView& view, int column, int row, i
     const float* m = view.to_image;
     if (view.spread == 0.0f) {
         const float x = (float)column, y = (float)row;
-        return rigpose_bilinear(view, m[0] * x + m[1] * y + m[2], m[3] * x + m[4] * y + m[5], channel);
+        return rigpose_sample(view, m[0] * x + m[1] * y + m[2], m[3] * x + m[4] * y + m[5], channel);
     }
     float sum = 0.0f;
     for (int index = 0; index < 4; ++index) {
         const float x = (float)column + (index & 1 ? view.spread : -view.spread);
         const float y = (float)row + (index & 2 ? view.spread : -view.spread);
-        sum += rigpose_bilinear(view, m[0] * x + m[1] * y + m[2], m[3] * x + m[4] * y + m[5], channel);
+        sum += rigpose_sample(view, m[0] * x + m[1] * y + m[2], m[3] * x + m[4] * y + m[5], channel);
     }
     return 0.25f * sum;
 }
@@ -78,7 +103,7 @@ RIGPOSE_BOTH float rigpose_value(const RigposeView& view, int column, int row, i
 // Channel `plane` of the network's input at (column, row).
 RIGPOSE_BOTH float rigpose_pixel(const RigposeView& view, const RigposeNorm& norm, int column, int row, int plane) {
     float value;
-    if (norm.channels == 1 && view.channels == 3) {
+    if (norm.channels == 1 && view.channels != 1) {
         value = 0.114f * rigpose_value(view, column, row, 0) + 0.587f * rigpose_value(view, column, row, 1)
             + 0.299f * rigpose_value(view, column, row, 2);
     } else {

@@ -15,11 +15,13 @@ from capture.frame import Frame, PixelFormat  # noqa: E402
 from engine.crop import Crop, Picture  # noqa: E402
 from engine.cut import parts  # noqa: E402
 from engine.document import find_model  # noqa: E402
-from engine.gpu.frames import BUFFERS, FrameGraph, TorchDevice, normalisation  # noqa: E402
+from engine.gpu.device import TorchDevice  # noqa: E402
+from engine.gpu.frames import BUFFERS, FrameGraph, normalisation  # noqa: E402
 from engine.graph import OUTPUTS, compose  # noqa: E402
 from engine.runtimes.onnx import OnnxRuntime  # noqa: E402
 from rigpose.errors import ConfigError  # noqa: E402
 from tests.engine import networks  # noqa: E402
+from tests.engine.gpu.pixels import nv12_of  # noqa: E402
 from tests.engine.test_graph import scene  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -98,6 +100,22 @@ def test_raw_frames_give_the_poses_that_crops_give(tmp_path, kernel, kind, with_
     off = np.linalg.norm(got["points2d"] - expected["points2d"], axis=-1)
     assert np.median(off[sure]) < LIMITS["points2d"]
     assert np.abs(got["confidence"] - expected["confidence"]).max() < LIMITS["confidence"]
+
+
+@pytest.mark.parametrize("with_kernel", [False, True])
+def test_a_camera_that_sends_nv12_is_seen_as_one_that_sends_bgr(tmp_path, kernel, with_kernel):
+    located = located_model("ours", tmp_path)
+    graph, rig, images = compose(located, 3), rig_of(located), pictures()
+    helper = WithKernel(kernel) if with_kernel else None
+    expected, _ = by_frames(FrameGraph(graph, SHAPES, CPU, helper=helper), images, CROPS, rig)
+    images[0] = nv12_of(images[0])
+    shapes = [image.shape for image in images]
+    got, _ = by_frames(FrameGraph(graph, shapes, CPU, helper=helper, nv12={0}), images, CROPS, rig)
+    np.testing.assert_array_equal(got["points2d"][0, 1:], expected["points2d"][0, 1:])
+    sure = expected["confidence"][0, 0] > 0.05
+    off = np.linalg.norm(got["points2d"][0, 0] - expected["points2d"][0, 0], axis=-1)
+    assert sure.any() and np.median(off[sure]) < 2.0
+    assert np.abs(got["confidence"] - expected["confidence"]).max() < 0.05
 
 
 def test_the_kernel_and_torch_give_the_same(tmp_path, kernel):

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from engine.gpu.frames import TorchDevice  # noqa: E402
+from engine.gpu.device import TorchDevice  # noqa: E402
 from engine.gpu.twins import Twins  # noqa: E402
 
 CPU = torch.device("cpu")
