@@ -8,7 +8,6 @@ computed once; nothing that is returned looks at values, so that all of it can b
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.runtimes.torch_pictures import average_pool, convolve, convolve_back, grid_sample, max_pool, resize
+from engine.runtimes.torch_site import Site
 from rigpose.errors import ConfigError
 
 Call = Callable[..., Any]
@@ -25,51 +25,6 @@ TYPES: dict[int, torch.dtype] = {
     10: torch.float16, 11: torch.float64, 16: torch.bfloat16,
 }  # fmt: skip
 """By ONNX's numbers."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where an operator stands.
-
-    Attributes:
-        op: Its name.
-        attributes: Of the node.
-        constants: Inputs that are known, by place; arrays on the host.
-        shapes: Of all inputs.
-        outputs: How many it has.
-        opset: Of ONNX's operators.
-        tensor: Makes a tensor of a constant on the device.
-    """
-
-    op: str
-    attributes: dict[str, Any]
-    constants: dict[int, np.ndarray]
-    shapes: tuple[tuple[int, ...], ...]
-    outputs: int
-    opset: int
-    tensor: Callable[[np.ndarray], Tensor]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """An attribute."""
-        return self.attributes.get(name, default)
-
-    def known(self, place: int) -> np.ndarray | None:
-        """A constant input; ``None`` = left out.
-
-        Raises:
-            ConfigError: It depends on the pictures.
-        """
-        if place in self.constants:
-            return self.constants[place]
-        if place < len(self.shapes):
-            raise ConfigError("runtime torch", f"{self.op} with an input {place} that is not constant", "use onnx")
-        return None
-
-    def axes(self, place: int = 1) -> tuple[int, ...] | None:
-        """Axes, which older opsets have as an attribute."""
-        given = self.get("axes")
-        found = self.known(place) if given is None else given
-        return None if found is None else tuple(int(axis) for axis in np.atleast_1d(found))
 
 
 PARAMETERS: dict[str, tuple[int, ...]] = {

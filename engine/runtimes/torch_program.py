@@ -23,7 +23,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
 from engine.opsets import opset_of
-from engine.runtimes.torch_operators import OPERATORS, PARAMETERS, TYPES, Site
+from engine.runtimes.torch_operators import OPERATORS, PARAMETERS, TYPES
+from engine.runtimes.torch_site import Site
 from rigpose.errors import ConfigError
 
 _IR = 8
