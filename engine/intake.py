@@ -117,9 +117,11 @@ class Intake:
                 poller.register(receiver.socket, zmq.POLLIN)
         else:
             poller = self._poller
-        poller.poll(round(wait_s * 1000))
+        waiting = {socket for socket, _ in poller.poll(round(wait_s * 1000))}
         # One frame a camera, then the caller decides anew: no camera can crowd out another.
         for receiver in taking:
+            if receiver.socket not in waiting:
+                continue
             message = receiver.receive()
             if isinstance(message, EndOfFrames):
                 self._ended.add(message.camera)
