@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks._histogram import Mark, draw
 from benchmarks._report import ROOT, Report, arguments, finish
 from benchmarks.goals import goal
+from capture.pose_wire import POSES, PoseSubscriber
 from capture.rundir import RunDirectory
-from capture.wire import POSES, PoseSubscriber
 from rigpose import codec
 from rigpose.errors import ConfigError, RigposeError
 from rigpose.pose import from_message

@@ -13,8 +13,8 @@ from typing import Any
 
 from capture.control import NodeControl
 from capture.frame import FrameSet
+from capture.pose_wire import META, POSES, PosePublisher, RecordSender
 from capture.rundir import RunDirectory
-from capture.wire import META, POSES, PosePublisher, RecordSender
 from engine.account import FrameAccount
 from rigpose import codec
 from rigpose.pose import PoseSet, to_message

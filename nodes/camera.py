@@ -16,10 +16,12 @@ import cv2
 
 from capture.control import NodeControl, leave, new_epoch
 from capture.frame import Counters, EndOfFrames, Frame
+from capture.message import encode_end, encode_frame
+from capture.pose_wire import RecordSender
 from capture.rundir import RunDirectory
 from capture.sources.base import Source, create
 from capture.views import View, Views
-from capture.wire import FrameSender, RecordSender, encode_end, encode_frame
+from capture.wire import FrameSender
 from engine.arguments import config_of, rig_parser, run_dir_of
 from engine.config import CameraSection, SystemConfig
 from nodes.start import common_clock

@@ -6,8 +6,8 @@ import logging
 from collections import deque
 from typing import Any
 
+from capture.pose_wire import RecordSender
 from capture.rundir import RunDirectory
-from capture.wire import RecordSender
 from rigpose import codec
 
 log = logging.getLogger(__name__)

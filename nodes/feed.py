@@ -11,8 +11,8 @@ from typing import Any
 
 from calib.document import rig_from_document
 from calib.rig import Rig
+from capture.pose_wire import META, POSES, TRUTH, PoseSubscriber
 from capture.rundir import RunDirectory
-from capture.wire import META, POSES, TRUTH, PoseSubscriber
 from nodes.meta import info_of
 from nodes.mpjpe import TruthTally
 from rigpose import codec

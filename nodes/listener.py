@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from capture.pose_wire import META, POSES, TRUTH, PoseSubscriber
 from capture.rundir import RunDirectory
-from capture.wire import META, POSES, TRUTH, PoseSubscriber
 from nodes.ledger import PoseTally
 from nodes.mpjpe import TruthTally
 from nodes.recent import WINDOW_S, Recent

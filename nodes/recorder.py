@@ -21,9 +21,10 @@ from calib.document import rig_document
 from calib.rig import Rig
 from capture.control import NodeControl, leave, new_epoch
 from capture.frame import Frame
+from capture.message import decode_frame
+from capture.pose_wire import META, POSES, PoseSubscriber, RecordReceiver
 from capture.rundir import RunDirectory
 from capture.session import Gaps, SessionInfo, SessionWriter
-from capture.wire import META, POSES, PoseSubscriber, RecordReceiver, decode_frame
 from engine.arguments import config_of, rig_parser, run_dir_of
 from engine.preflight import load_rig
 from nodes.meta import info_of

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 from capture.control import NodeControl, leave, new_epoch
+from capture.pose_wire import META, TRUTH, PosePublisher
 from capture.rundir import RunDirectory
 from capture.sources.base import StartClock, check
 from capture.sources.virtual import VirtualConfig
 from capture.virtual.scenario import load_scenario
 from capture.virtual.world import World
-from capture.wire import META, TRUTH, PosePublisher
 from engine.arguments import config_of, rig_parser, run_dir_of
 from engine.config import SystemConfig
 from nodes.start import common_clock

@@ -15,9 +15,9 @@ from calib.document import rig_from_document
 from calib.observations import BROKEN_NPZ
 from calib.refine import LEAST_KEYPOINTS
 from calib.rig import Rig
+from capture.pose_wire import META, POSES, PoseSubscriber
 from capture.rundir import RunDirectory
 from capture.session import SessionReader
-from capture.wire import META, POSES, PoseSubscriber
 from nodes.calibrate.listening import Listening
 from nodes.calibrate.recorded_rig import RecordedRig, rig_of_run, rig_of_session
 from nodes.meta import info_of

@@ -17,9 +17,10 @@ from calib.quality import Verdict
 from capture.buffers import BufferPool
 from capture.drawn import draw_recording
 from capture.frame import Counters, EndOfFrames, Frame, FrameSet
+from capture.pose_wire import META, POSES, PosePublisher, PoseSubscriber
 from capture.rundir import RunDirectory
 from capture.sources.base import StartClock, create
-from capture.wire import META, POSES, FrameSender, PosePublisher, PoseSubscriber
+from capture.wire import FrameSender
 from engine.account import REASONS as REASONS_OF_FRAMES
 from engine.config import SystemConfig, load_system
 from engine.pipeline import Pipeline

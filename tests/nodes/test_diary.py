@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from capture.pose_wire import RecordReceiver
 from capture.rundir import RunDirectory
-from capture.wire import RecordReceiver
 from nodes.diary import KEPT_MESSAGES, Diary
 from rigpose import codec
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from capture.pose_wire import META, POSES, TRUTH, PosePublisher
 from capture.rundir import RunDirectory
-from capture.wire import META, POSES, TRUTH, PosePublisher
 from nodes.listener import Listener
 from rigpose import codec
 from tests.capture.poses import STANDING_MM, payload, pose_set, subject

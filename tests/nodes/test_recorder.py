@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from calib.document import rig_document
+from capture.message import encode_frame
+from capture.pose_wire import META, POSES, PosePublisher, RecordSender
 from capture.rundir import RunDirectory
 from capture.session import SessionReader, SessionWriter
-from capture.wire import META, POSES, PosePublisher, RecordSender, encode_frame
 from nodes.recorder import EVENT, HEALTH, Keeper, record
 from rigpose import codec
 from rigpose.errors import RigposeError

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from capture.control import ControlServer
+from capture.pose_wire import META, TRUTH, PoseSubscriber
 from capture.rundir import RunDirectory
 from capture.session import SessionReader
 from capture.virtual.world import World
-from capture.wire import META, TRUTH, PoseSubscriber
 from engine.config import SystemConfig
 from nodes.truth import virtual_world
 from rigpose import codec

@@ -16,9 +16,9 @@ import pytest
 from calib.document import rig_document
 from calib.rig import Rig
 from capture.control import ControlServer
+from capture.pose_wire import META, POSES, PosePublisher
 from capture.rundir import RunDirectory
 from capture.session import SessionInfo, SessionReader, SessionWriter
-from capture.wire import META, POSES, PosePublisher
 from nodes import playback, viewer
 from nodes.scene import CAMERA_COLOUR, MISSING_COLOUR, SIDE_COLOURS
 from rigpose import codec

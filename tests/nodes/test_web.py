@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from calib.document import rig_document
 from calib.rig import Rig
 from capture.control import ControlServer
+from capture.pose_wire import META, POSES, TRUTH, PosePublisher
 from capture.rundir import RunDirectory
-from capture.wire import META, POSES, TRUTH, PosePublisher
 from nodes import web_gate
 from nodes.feed import Feed
 from nodes.scene import look

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from capture.pose_wire import POSES, PosePublisher
 from capture.rundir import RunDirectory
-from capture.wire import POSES, PosePublisher
 from nodes.calibrate import keypoints, listening
 from nodes.calibrate.listening import Listening
 from rigpose import codec

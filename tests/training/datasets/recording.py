@@ -11,10 +11,11 @@ import numpy as np
 from calib.document import rig_document
 from calib.triangulate import residuals, triangulate
 from capture.frame import Frame
+from capture.message import encode_frame
+from capture.pose_wire import META, POSES
 from capture.session import SessionWriter
 from capture.virtual.scenario import load_scenario
 from capture.virtual.world import World
-from capture.wire import META, POSES, encode_frame
 from nodes.recorder import Keeper
 from rigpose import codec
 from rigpose.pose import NONE, NOT_SEEN, SubjectPose, to_message
