@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -17,8 +17,7 @@ from engine.config import SystemConfig
 from rigpose.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
+class _Shape(NamedTuple):
     """What of a camera's frames decides how its calibration applies."""
 
     size: tuple[int, int]

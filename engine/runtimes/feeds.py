@@ -54,8 +54,9 @@ class Feeds:
             array = inputs.get(name)
             if array is None:
                 raise RigposeError(f"graph input {name}", "is missing", f"the graph takes {', '.join(self.wanted)}")
-            fits = len(array.shape) == len(shape) and all(
-                isinstance(want, str) or want == side for want, side in zip(shape, array.shape, strict=True)
+            fits = array.shape == shape or (
+                len(array.shape) == len(shape)
+                and all(isinstance(want, str) or want == side for want, side in zip(shape, array.shape, strict=True))
             )
             if not fits or array.dtype != dtype:
                 wanted = ", ".join("any" if isinstance(side, str) else str(side) for side in shape)
