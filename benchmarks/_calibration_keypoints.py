@@ -17,9 +17,9 @@ from calib.fit import fit_camera
 from calib.rig import Rig, read_rig
 from capture.frame import Frame, FrameSet
 from capture.sources.base import StartClock, create
+from engine.assembly import build_pipeline
 from engine.config import SystemConfig, load_system
 from engine.preflight import load_rig
-from engine.serve import build_pipeline
 from nodes.calibrate.detecting import cache_folder
 from rigpose.pose import SyncInfo
 

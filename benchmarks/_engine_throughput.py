@@ -29,11 +29,12 @@ from capture.rundir import RunDirectory, new_session_id
 from capture.sync import Synchroniser
 from engine import runtimes
 from engine.account import FrameAccount
+from engine.assembly import build_pipeline
 from engine.config import SystemConfig, load_system, write_config
 from engine.document import find_model
 from engine.graph import compose
 from engine.intake import Intake
-from engine.serve import Engine, build_pipeline
+from engine.serve import Engine
 from rigpose.errors import RigposeError
 from rigpose.stamps import now_ns
 

@@ -30,11 +30,11 @@ from benchmarks._report import Report, arguments, finish, interleaved
 from capture.drawn import draw_recording
 from capture.frame import Frame, FrameSet
 from capture.sources.base import StartClock, create
+from engine.assembly import build_pipeline
 from engine.config import SystemConfig, load_system
 from engine.document import find_model
 from engine.runtimes.feeds import available_threads
 from engine.sampling import graph_inputs
-from engine.serve import build_pipeline
 from rigpose import codec
 from rigpose.pose import SyncInfo, to_message
 from rigpose.program import run as run_program

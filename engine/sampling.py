@@ -8,8 +8,8 @@ import numpy as np
 
 from capture.frame import Frame, FrameSet
 from capture.sources.base import StartClock, create
+from engine.assembly import build_pipeline
 from engine.config import SystemConfig
-from engine.serve import build_pipeline
 from rigpose.errors import ConfigError
 from rigpose.pose import SyncInfo
 

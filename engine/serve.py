@@ -19,26 +19,23 @@ from typing import Any, get_args
 
 import cv2
 
-from calib.document import rig_document
 from calib.quality import Verdict
 from capture.control import NodeControl, leave, new_epoch
 from capture.frame import Frame, FrameSet
 from capture.rundir import RunDirectory, new_session_id
 from capture.sync import Synchroniser
-from engine import runtimes
 from engine.account import FrameAccount
 from engine.arguments import config_of, model_argument, rig_parser, run_dir_of
+from engine.assembly import build_pipeline, lifter_id, meta_of
 from engine.config import Method, Precision, SystemConfig
-from engine.graph import compose
 from engine.intake import Intake
 from engine.mailbox import Mailbox
 from engine.pipeline import Pipeline
-from engine.preflight import complete_rate, judge_rig, load_rig, locate_lifter, locate_model
+from engine.preflight import complete_rate
 from engine.publisher import Publisher
 from rigpose.errors import ExitCode
 from rigpose.logs import log_to
 from rigpose.parent import end_with_parent
-from rigpose.pose import COVARIANCE_ORDER, HOW, REASONS
 from rigpose.program import run
 from rigpose.stamps import now_ns
 
@@ -51,32 +48,6 @@ POLL_S = 0.05
 LOSSLESS_SLOTS = 2
 LOSSLESS_PAUSE_S = 0.001
 END_WAIT_S = 3.0
-
-
-def build_pipeline(config: SystemConfig, where: object = "config") -> tuple[Pipeline, Verdict]:
-    """The pipeline that a config describes, warm.
-
-    Raises:
-        ConfigError: A file, key, camera or model of the config cannot be used.
-        VerdictError: The rig is bad and ``accept_bad_rig`` is not set.
-    """
-    rig = load_rig(config, where)
-    verdict = judge_rig(config, rig)
-    for finding in verdict.findings:
-        log.warning("%s: %s", config.rig.origin, finding)
-    located = locate_model(config, where)
-    lifter = locate_lifter(config, located.document, rig, where)
-    graph = compose(located, n_views=len(rig))
-    chosen = config.engine
-    runtime = runtimes.create(graph, chosen.runtime, threads=chosen.threads, precision=chosen.precision)
-    pipeline = Pipeline(
-        rig, located.document, runtime, config, verdict.verdict, volumetric=graph.is_volumetric, lifter=lifter
-    )
-    pipeline.warm_up()
-    if lifter is not None:
-        log.info("lifter %s", lifter.lifter.document.id)
-    log.info("model %s on %s (%s), graph %s", located.document.id, runtime.name, runtime.precision, runtime.graph_hash)
-    return pipeline, verdict
 
 
 class Engine:
@@ -129,7 +100,7 @@ class Engine:
             self.counted,
             {
                 "model": pipeline.document.id,
-                "lifter": _lifter_id(pipeline),
+                "lifter": lifter_id(pipeline),
                 "runtime": pipeline.runtime.name,
                 "verdict": verdict.verdict,
             },
@@ -330,30 +301,6 @@ class Engine:
             return frames
         kept = tuple(None if f is None or f.camera in misfits else f for f in frames.frames)
         return replace(frames, frames=kept) if any(f is not None for f in kept) else None
-
-
-def _lifter_id(pipeline: Pipeline) -> str | None:
-    return None if pipeline.lifter is None else pipeline.lifter.lifter.document.id
-
-
-def meta_of(config: SystemConfig, pipeline: Pipeline, verdict: Verdict) -> dict[str, Any]:
-    """What a late subscriber needs to read poses without any file."""
-    document, lifter = pipeline.document, pipeline.lifter
-    return {
-        "name": config.name,
-        "units": "mm",
-        "how": HOW,
-        "reasons": REASONS,
-        "covariance": COVARIANCE_ORDER,
-        "rate": config.rate,
-        "skeletons": {document.skeleton.name: document.skeleton.model_dump(mode="json")},
-        "model": document.model_dump(mode="json", exclude_none=True),
-        "lifter": None if lifter is None else lifter.lifter.document.model_dump(mode="json", by_alias=True),
-        "rig": rig_document(pipeline.geometry.rig),
-        "calibration_id": pipeline.geometry.calibration.calibration_id,
-        "verdict": verdict.verdict,
-        "findings": [str(finding) for finding in verdict.findings],
-    }
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,11 +18,11 @@ from capture.frame import Frame, FrameSet
 from capture.session import SessionReader
 from capture.virtual.scenario import load_scenario
 from capture.virtual.world import World
+from engine.assembly import build_pipeline, meta_of
 from engine.config import SystemConfig, load_system
 from engine.lift import lifter_names
 from engine.pipeline import Pipeline
 from engine.preflight import judge_rig, load_rig, locate_lifter, locate_model
-from engine.serve import build_pipeline, meta_of
 from rigpose.errors import ConfigError
 from rigpose.pose import LIFTED, MEASURED, NONE, NOT_SEEN, PREDICTED, TRIANGULATED, PoseSet, SyncInfo
 from tests.engine.running import running, status_of, until

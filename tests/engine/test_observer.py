@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from capture.drawn import draw_recording
+from engine.assembly import build_pipeline
 from engine.config import load_system
 from engine.crop import Crop, Picture
 from engine.pipeline import Pipeline
 from engine.sampling import frame_sets
-from engine.serve import build_pipeline
 
 DRAWN = Path(__file__).parents[2] / "examples" / "drawn.yaml"
 

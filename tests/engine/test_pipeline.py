@@ -14,9 +14,9 @@ import pytest
 from calib.rig import Rig, read_rig
 from capture.drawn import SKELETON, draw_recording
 from capture.frame import Frame, FrameSet
+from engine.assembly import build_pipeline
 from engine.config import SystemConfig, load_system
 from engine.pipeline import Pipeline
-from engine.serve import build_pipeline
 from rigpose.errors import ConfigError
 from rigpose.keypoints import Keypoints
 from rigpose.pose import HOW, REASONS, SyncInfo

@@ -22,9 +22,10 @@ from capture.rundir import RunDirectory
 from capture.sources.base import StartClock, create
 from capture.wire import FrameSender
 from engine.account import REASONS as REASONS_OF_FRAMES
+from engine.assembly import build_pipeline
 from engine.config import SystemConfig, load_system
 from engine.pipeline import Pipeline
-from engine.serve import Engine, build_pipeline
+from engine.serve import Engine
 from rigpose import codec
 from rigpose.errors import ConfigError
 from rigpose.pose import HOW, REASONS, PoseSet, from_message

@@ -20,11 +20,11 @@ from capture.frame import Frame, FrameSet  # noqa: E402
 from capture.session import SessionReader  # noqa: E402
 from capture.virtual.scenario import load_scenario  # noqa: E402
 from capture.virtual.world import World  # noqa: E402
+from engine.assembly import build_pipeline  # noqa: E402
 from engine.config import SystemConfig, load_system  # noqa: E402
 from engine.document import find_model  # noqa: E402
 from engine.graph import compose  # noqa: E402
 from engine.pipeline import Pipeline  # noqa: E402
-from engine.serve import build_pipeline  # noqa: E402
 from rigpose.errors import ConfigError  # noqa: E402
 from rigpose.pose import LIFTED, MEASURED, NONE, PREDICTED, TRIANGULATED, UNCERTAIN, PoseSet, SyncInfo  # noqa: E402
 from tests.engine import evidence  # noqa: E402

@@ -14,6 +14,7 @@ from capture.buffers import BufferPool  # noqa: E402
 from capture.drawn import draw_recording  # noqa: E402
 from capture.pixels import to_bgr  # noqa: E402
 from capture.wire import FrameReceiver, FrameSender  # noqa: E402
+from engine.assembly import build_pipeline  # noqa: E402
 from engine.config import load_system  # noqa: E402
 from engine.crop import Crop  # noqa: E402
 from engine.document import find_model  # noqa: E402
@@ -21,7 +22,6 @@ from engine.gpu.device import TorchDevice  # noqa: E402
 from engine.gpu.look import Look  # noqa: E402
 from engine.graph import compose  # noqa: E402
 from engine.sampling import frame_sets  # noqa: E402
-from engine.serve import build_pipeline  # noqa: E402
 from tests.capture.frames import WHO, make  # noqa: E402
 from tests.engine import networks  # noqa: E402
 from tests.engine.gpu.pixels import nv12_of  # noqa: E402
