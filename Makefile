@@ -7,6 +7,8 @@ PEERS := .venv-peers
 TENSORRT10 := .venv-tensorrt10
 TENSORRT11 := .venv-tensorrt11
 bindings = tensorrt-cu13-bindings==$(1),tensorrt-lean-cu13-bindings==$(1)
+# PyCUDA for the tests alone: no environment has it.
+PYCUDA := .pycuda
 BIN := $(VENV)/bin
 SECONDS := 20
 STRICT :=
@@ -42,7 +44,7 @@ measured = $(if $(COVERAGE),--cov $(1))
 QUICK := $(EVERYTHING) and not process and not slow and not gui
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick dev peers lint wheel clean env-demo env-quick env-test env-tensorrt
+.PHONY: help demo test quick dev peers lint wheel clean env-demo env-quick env-test env-tensorrt env-pycuda
 
 help: ## say what the targets do
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST) | awk '{printf "  make %-8s", $$2; $$1=$$2=""; print}'
@@ -50,7 +52,7 @@ help: ## say what the targets do
 demo: env-demo ## start the demonstration for SECONDS=20 seconds
 	@$(BIN)/rigpose demo --seconds $(SECONDS)
 
-test: env-test env-tensorrt lint ## run every check and every test that needs no GPU and no camera (STRICT=1: a skip fails; COVERAGE=1: say what they ran)
+test: env-test env-tensorrt env-pycuda lint ## run every check and every test that needs no GPU and no camera (STRICT=1: a skip fails; COVERAGE=1: say what they ran)
 # What judges times comes last and alone. Code 5: nothing chosen.
 	@$(PYTEST) $(SHARED) -m "$(EVERYTHING) and not process and not gui" $(call measured,--cov-report=) || [ $$? -eq 5 ]
 	@$(PYTEST) $(SHARED) -m "$(EVERYTHING) and (process or gui) and not alone" $(call measured,--cov-append --cov-report=) || [ $$? -eq 5 ]
@@ -77,7 +79,7 @@ wheel: env-quick ## build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel
 
 clean: ## remove the environments and everything that was built
-	rm -rf $(VENV) $(PEERS) $(TENSORRT10) $(TENSORRT11) .stamps dist build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(TENSORRT10) $(TENSORRT11) $(PYCUDA) $(PYCUDA).part .stamps dist build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 env-demo:
@@ -95,4 +97,11 @@ env-tensorrt:
 ifeq ($(shell uname -s),Linux)
 	@$(BOOTSTRAP) --venv $(TENSORRT10) --packages $(call bindings,10.15.1.29)
 	@$(BOOTSTRAP) --venv $(TENSORRT11) --packages $(call bindings,11.4.0.106)
+endif
+
+# So is what of PyCUDA is used, against one that is built for the Python of the tests. Without a compiler or Python's
+# headers it is not built, and its tests say so.
+env-pycuda: env-quick
+ifeq ($(shell uname -s),Linux)
+	@$(BIN)/python scripts/build_pycuda.py $(PYCUDA)
 endif
