@@ -15,7 +15,7 @@ def normal_covariance(
     rig: Prepared,
     xy: np.ndarray,
     depth: np.ndarray,
-    derivative: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
+    derivative: tuple[np.ndarray, np.ndarray] | None,
     per_sigma: np.ndarray,
 ) -> np.ndarray:
     """(6, N) mm2 ``xx xy xz yy yz zz`` of positions as the cameras see them.
@@ -24,28 +24,32 @@ def normal_covariance(
         rig: Constants.
         xy: (2, V, N) reprojected, normalised.
         depth: (V, N) in units.
-        derivative: Of the lens there, from `Prepared.distort_with_derivative`.
+        derivative: Of the lens there, from `Prepared.derivative`.
         per_sigma: (V, N) 1/sigma in raw px; 0 = the view does not count.
     """
-    fx, fy = rig.focal * (per_sigma / depth)
-    x, y = xy
+    scale = rig.focal * (per_sigma / depth)
     factors = np.empty((rig.n_views, 6, xy.shape[-1]))
+    by_entry = factors.transpose(1, 0, 2)
     # J = diag(f / sigma / depth) D (r - xy r3) with D the lens's derivative; the metric is D^T f2 D.
     if derivative is None:
-        m_xx, m_yy = fx * fx, fy * fy
-        to_x, to_y = m_xx * x, m_yy * y
-        factors[:, 5] = 0
+        metric = scale * scale
+        to = metric * xy
+        by_entry[5] = 0
     else:
-        xx, cross, yy = derivative
-        x_row, x_cross, y_cross, y_row = fx * xx, fx * cross, fy * cross, fy * yy
-        m_xx = x_row * x_row + y_cross * y_cross
-        m_xy = x_row * x_cross + y_cross * y_row
-        m_yy = x_cross * x_cross + y_row * y_row
-        to_x, to_y = m_xx * x + m_xy * y, m_xy * x + m_yy * y
-        factors[:, 5] = m_xy
-    factors[:, 0] = to_x * x + to_y * y
-    factors[:, 1], factors[:, 2] = to_x, to_y
-    factors[:, 3], factors[:, 4] = m_xx, m_yy
+        diagonal, cross = derivative
+        straight, aslant = scale * diagonal, scale * cross
+        between = straight * aslant
+        between = between[0] + between[1]
+        straight *= straight
+        aslant *= aslant
+        metric = straight + aslant[::-1]
+        to = metric * xy
+        to += between * xy[::-1]
+        by_entry[5] = between
+    by_entry[1:3] = to
+    by_entry[3:5] = metric
+    to *= xy
+    np.add(to[0], to[1], out=by_entry[0])
     normal = rig.products[:6].reshape(6, -1) @ factors.reshape(-1, xy.shape[-1])
     variances = inverse3(normal)
     variances *= rig.unit * rig.unit
@@ -80,7 +84,7 @@ def covariance(
         camera = prepared.seen_from(position)
         xy = camera[:2] / camera[2]
         per_sigma = np.where(used, 1 / sigma, 0.0)
-        six = normal_covariance(prepared, xy, camera[2], prepared.distort_with_derivative(xy)[1], per_sigma)
+        six = normal_covariance(prepared, xy, camera[2], prepared.derivative(xy), per_sigma)
         behind = (used & ~(camera[2] > 0)).any(axis=0)
     six = np.where((used.sum(axis=0) >= 2) & ~behind, six, np.nan)
     return six[[0, 1, 2, 1, 3, 4, 2, 4, 5]].T.reshape(*lead, joints, 3, 3)

@@ -213,17 +213,22 @@ class PreparedLens:
         """Raw px (2, V, N) of normalised xy."""
         return self._to_px(xy if self.straight else self._bend(self._narrow(xy))[0])
 
-    def distort_with_derivative(
-        self, xy: np.ndarray
-    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
-        """`distort`, and the lens's symmetric 2x2 derivative xx, xy, yy there.
-
-        The derivative, (V, N) each and ``None`` for one that is the identity, is that of the distorted
-        after the normalised point. The shares of tangential, prism and tilt terms are left out; they
-        are below one per cent.
-        """
+    def distort_with_derivative(self, xy: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+        """`distort` and `derivative` in one."""
         if self.straight:
             return self._to_px(xy), None
+        bent, derivative = self._bend_with_derivative(xy)
+        return self._to_px(bent), derivative
+
+    def derivative(self, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """The lens's symmetric 2x2 derivative at normalised xy: its diagonal (2, V, N), and what is beside it (V, N).
+
+        It is that of the distorted after the normalised point; ``None`` = the identity. The shares of tangential,
+        prism and tilt terms are left out; they are below one per cent.
+        """
+        return None if self.straight else self._bend_with_derivative(xy)[1]
+
+    def _bend_with_derivative(self, xy: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
         if self.is_fisheye is None:
             bent, across, g, r2 = self._bend(xy)
             slope = self._radial_slope(r2, g)
@@ -236,9 +241,11 @@ class PreparedLens:
             along = (across + slope * r2) / (1 + radius2)
             slope = np.where(self.is_fisheye, (along - across * factor) / radius2, slope)
             across = across * factor
-        x, y = xy
-        sx = slope * x
-        return self._to_px(bent), (across + sx * x, sx * y, across + slope * y * y)
+        sloping = slope * xy
+        cross = sloping[0] * xy[1]
+        sloping *= xy
+        sloping += across
+        return bent, (sloping, cross)
 
     def _to_px(self, bent: np.ndarray) -> np.ndarray:
         if self.tilt:

@@ -65,14 +65,14 @@ class Rays:
         """
         with np.errstate(all="ignore"):
             xy = self._rig.undistort(np.ascontiguousarray(np.asarray(points, np.float64).transpose(2, 0, 1)))[0]
-            derivative = self._rig.distort_with_derivative(xy)[1]
+            derivative = self._rig.derivative(xy)
             weight = 1 / (sigma_px * np.where(depth_mm > 0, depth_mm, np.nan))
             fx, fy = self._rig.focal * weight
             zero = np.zeros_like(fx)
             if derivative is None:
                 rows = np.array([[fx, zero], [zero, fy]])
             else:
-                xx, cross, yy = derivative
+                (xx, yy), cross = derivative
                 rows = np.array([[fx * xx, fx * cross], [fy * cross, fy * yy]])
             # d px / d camera = rows (e_xy - xy e_z) / depth.
             along = -(rows[:, 0] * xy[0] + rows[:, 1] * xy[1])

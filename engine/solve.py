@@ -119,11 +119,14 @@ class Solver:
             residual = np.where(sees, seen.residual_px, np.nan)
         # A residual that is NaN for a view that sees is beyond any gate: the point lies behind it.
         beyond = sees & ~(residual <= self._gate * sigma)
-        solved = (count >= 2) & ~np.logical_or.reduce(beyond) & np.isfinite(position[0] + position[1] + position[2])
+        solved = (count >= 2) & ~np.logical_or.reduce(beyond) & np.isfinite(np.add.reduce(position))
         used = sees & solved
-        reason = np.where(solved, MEASURED, np.where(count == 0, NOT_SEEN, np.where(count == 1, ONE_VIEW, RESIDUAL)))
+        reason = np.where(solved, MEASURED, RESIDUAL)
+        few = count < 2
+        if few.any():
+            reason[few] = np.where(count[few] == 0, NOT_SEEN, ONE_VIEW)
         draft = _Draft(position, self._variances(position, used, sigma), used, residual, solved, reason)
-        again = np.flatnonzero(~solved & (count >= 2))
+        again = np.flatnonzero(~(solved | few))
         if len(again):
             self._solve_again(draft, again, px, weight, sigma, count)
         self._doubt_uncertain(draft)
@@ -155,7 +158,7 @@ class Solver:
         rig = self._rig
         camera = rig.seen_from((position - rig.origin) / rig.unit)
         xy = camera[:2] / camera[2]
-        return normal_covariance(rig, xy, camera[2], rig.distort_with_derivative(xy)[1], used / sigma)
+        return normal_covariance(rig, xy, camera[2], rig.derivative(xy), used / sigma)
 
     def _solve_again(
         self,
