@@ -16,6 +16,7 @@ import yaml
 
 from rigpose.errors import ConfigError
 from tests.training import sets, tiny
+from tests.training.forked import train
 from training.checkpoint import read_checkpoint
 from training.loop import CHECKPOINT
 from training.processes import Group
@@ -55,17 +56,14 @@ def config_file(folder: Path, norm: str, steps: int = 5) -> Path:
     return file
 
 
-def command(config: Path, logdir: Path, processes: int, *more: str) -> list[str]:
-    start = [sys.executable, "-m"]
-    if processes > 1:
-        start += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+def arguments(config: Path, logdir: Path, *more: str) -> list[str]:
     words = ["--config", str(config), "--logdir", str(logdir), "--workers", "0", "--device", "cpu", "--threads", "1"]
-    return [*start, "training.train", *words, "--report-every", "1", *more]
+    return [*words, "--report-every", "1", *more]
 
 
-def train(*words: object, **options: object) -> None:
-    done = subprocess.run(command(*words, **options), cwd=ROOT, capture_output=True, text=True, timeout=200)  # type: ignore[arg-type]
-    assert done.returncode == 0, done.stderr[-3000:]
+def torchrun(*words: str) -> list[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return [*start, "-m", "training.train", *words]
 
 
 def lines(logdir: Path, kind: str = "train") -> list[dict[str, float]]:
@@ -78,8 +76,7 @@ def lines(logdir: Path, kind: str = "train") -> list[dict[str, float]]:
 @pytest.mark.parametrize("norm", ["frozen", "group"])
 def test_two_processes_make_the_losses_of_one_step_by_step(norm: str, tmp_path: Path) -> None:
     config = config_file(tmp_path, norm)
-    for processes in (1, 2):
-        train(config, tmp_path / str(processes), processes)
+    train(*((processes, arguments(config, tmp_path / str(processes))) for processes in (1, 2)))
     one, two = lines(tmp_path / "1"), lines(tmp_path / "2")
     assert [line["step"] for line in one] == [line["step"] for line in two] == [1, 2, 3, 4, 5]
     for alone, shared in zip(one, two, strict=True):
@@ -100,9 +97,8 @@ def test_a_data_set_is_shared_as_the_virtual_rig_is(tmp_path: Path) -> None:
     run = sets.volumetric(human, data=data, loss=loss, steps=4, optimiser={"freeze_norm": True})
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(run.model_dump(mode="json") | {"validation": {"samples": 5, "every_steps": 4}}))
-    for processes in (1, 2):
-        train(file, tmp_path / str(processes), processes)
-        train(file, tmp_path / str(processes), processes, "--eval")
+    runs = ((processes, arguments(file, tmp_path / str(processes))) for processes in (1, 2))
+    train(*((processes, [*words, *more]) for processes, words in runs for more in ([], ["--eval"])))
     one, two = lines(tmp_path / "1"), lines(tmp_path / "2")
     assert len(one) == len(two) == 4 and any(line["volume"] > 0 for line in one)
     for alone, shared in zip(one, two, strict=True):
@@ -117,10 +113,9 @@ def test_a_data_set_is_shared_as_the_virtual_rig_is(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_and_begun_again_two_processes_end_with_the_weights_of_an_unbroken_run(tmp_path: Path) -> None:
     config = config_file(tmp_path, "group", steps=8)
-    train(config, tmp_path / "whole", 2)
     broken = tmp_path / "broken"
     process = subprocess.Popen(
-        command(config, broken, 2, "--checkpoint-s", "0"),
+        torchrun(*arguments(config, broken, "--checkpoint-s", "0")),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -135,7 +130,7 @@ def test_killed_and_begun_again_two_processes_end_with_the_weights_of_an_unbroke
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
     assert 1 <= read_checkpoint(broken / "tiny" / CHECKPOINT).step < 8
-    train(config, broken, 2)
+    train(*((2, arguments(config, folder)) for folder in (tmp_path / "whole", broken)))
     ends = [read_checkpoint(folder / "tiny" / CHECKPOINT) for folder in (tmp_path / "whole", broken)]
     assert ends[0].step == ends[1].step == 8
     for part in ("weights", "average"):
@@ -146,7 +141,7 @@ def test_killed_and_begun_again_two_processes_end_with_the_weights_of_an_unbroke
 @pytest.mark.process
 def test_a_batch_that_two_cannot_share_is_one_line(tmp_path: Path) -> None:
     config = config_file(tmp_path, "group")
-    words = command(config, tmp_path / "logs", 2, "--set", "data.batch_size=3")
+    words = torchrun(*arguments(config, tmp_path / "logs", "--set", "data.batch_size=3"))
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode != 0
     assert "data.batch_size: is 3, which 2 processes cannot share evenly (give a multiple)" in done.stderr

@@ -11,9 +11,11 @@ import torch
 import yaml
 
 from rigpose.errors import ConfigError
-from tests.training import sets, test_processes, tiny
+from tests.training import sets, tiny
+from tests.training.forked import train
 from tests.training.papers import ALGEBRAIC, MAE, PLAIN, RANSAC, RATES, SMOOTH, VOLUMETRIC
 from tests.training.papers import human as make_human
+from tests.training.test_processes import arguments, lines
 from training.checkpoint import read_checkpoint
 from training.loop import CHECKPOINT
 from training.losses import NO_CHANCES
@@ -109,9 +111,8 @@ def test_two_processes_make_the_losses_of_one(tmp_path: Path) -> None:
     run = sets.config({}, data=data, model=model, loss=SMOOTH, optimiser=RATES | {"freeze_norm": True}, steps=2)
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(run.model_dump(mode="json")))
-    for processes in (1, 2):
-        test_processes.train(file, tmp_path / str(processes), processes)
-    one, two = (test_processes.lines(tmp_path / str(processes)) for processes in (1, 2))
+    train(*((processes, arguments(file, tmp_path / str(processes))) for processes in (1, 2)))
+    one, two = (lines(tmp_path / str(processes)) for processes in (1, 2))
     assert len(one) == len(two) == 2
     for alone, shared in zip(one, two, strict=True):
         for key in ("total", "gradient"):
