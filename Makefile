@@ -31,6 +31,8 @@ export RIGPOSE_MODELS := $(abspath ../shared/models)
 endif
 endif
 export RIGPOSE_STRICT := $(STRICT)
+# Where no bytecode is written, each worker of each part rewrites the assertions of all test files once more: 8 s a time.
+unexport PYTHONDONTWRITEBYTECODE
 
 TEST_EXTRAS := train,viewer,web,calibrate,openvino,labels,dev
 # A GPU or a camera is not there by default: pytest -m gpu runs those tests.
@@ -72,7 +74,7 @@ peers: ## make the environment of the packages that the benchmarks compare with
 lint: env-quick ## check style, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@MYPY_NUM_WORKERS=2 $(BIN)/mypy
 	@$(BIN)/lint-imports
 
 wheel: env-quick ## build the wheel into dist/
