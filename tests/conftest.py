@@ -13,6 +13,8 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from tests import shared
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Child processes inherit these: two cores are shared by every process that a test starts.
@@ -65,6 +67,13 @@ def _folder(variable: str) -> Path:
     if not folder.is_dir():
         pytest.fail(f"{variable} names {folder}, which is no folder")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The folder of `tests.shared`: a worker's own lies in that of all of them."""
+    own = tmp_path_factory.getbasetemp()
+    shared.folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from engine.lifter_document import RootSet, one_root
 from engine.models.lifter import Lifter, LifterSpec
 from engine.models.lifter_graph import as_onnx, describe
 from rigpose.skeleton import Skeleton
+from tests import shared
 
 TWO_LEGS = Skeleton(
     name="two_legs",
@@ -86,9 +87,13 @@ def lifter(kind: str = "masked", **keys: object) -> Lifter:
     return made.eval()
 
 
-@cache
 def content(kind: str = "masked", **keys: object) -> bytes:
     """The ONNX file of `lifter`."""
+    told = hashlib.sha256(repr(spec(kind, **keys)).encode()).hexdigest()
+    return shared.once(f"lifter-{told}.onnx", lambda: _content(kind, **keys))
+
+
+def _content(kind: str, **keys: object) -> bytes:
     made = lifter(kind, **keys)
     about = {"id": f"test_{kind}", "domain": "synthetic", "licence": "Apache-2.0", "size_mm": 1700.0}
     skeleton = HUMAN36M17 if made.spec.joints == 17 else TWO_LEGS

@@ -178,7 +178,13 @@ class TestWeights:
         pytest.importorskip("onnxscript")
         torch.set_num_threads(1)
 
-    def test_a_checkpoint_becomes_a_graph(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_checkpoint_becomes_a_graph(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from tests.training import exported
+
+        # The graph itself is that of `tests.training.test_export`.
+        monkeypatch.setattr("training.export.as_onnx", exported.as_onnx)
         checkpoint = tiny.checkpoint(tmp_path)
         checkpoint.write(tmp_path / "checkpoint.pt")
         export_model(str(tmp_path / "checkpoint.pt"), tmp_path / "tiny.onnx", cameras=3)

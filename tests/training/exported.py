@@ -1,19 +1,21 @@
-"""Models as files, so small that they are exported in seconds."""
+"""Graphs of models that several tests export."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+from typing import Any
 
-from engine.document import LocatedModel, find_model
-from tests.training import tiny
+import onnx
+import torch
+
+from engine.models import graphs
+from tests import shared
 
 
-def volumetric(folder: Path) -> LocatedModel:
-    """An untrained volumetric network in a folder; needs what exporting needs."""
-    from training.export import export
-
-    volume = {"size": 8, "channels": 4, "v2v": {"widths": [4, 4], "first": 4}}
-    run = tiny.trainer(folder, model=tiny.config().model.model_dump() | {"volume": volume})
-    file = folder / "tiny_volumetric.onnx"
-    file.write_bytes(export(run.checkpoint()).SerializeToString())
-    return find_model(file)
+def as_onnx(model: torch.nn.Module, size: int) -> Any:
+    """What `engine.models.graphs.as_onnx` answers for a model with these very weights."""
+    digest = hashlib.sha256(f"{model!r} {size}".encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + value.numpy().tobytes())
+    made = shared.once(f"{digest.hexdigest()}.onnx", lambda: graphs.as_onnx(model, size).SerializeToString())
+    return onnx.load_from_string(made)

@@ -14,7 +14,7 @@ from capture.virtual.skeletons import HUMAN36M17
 from engine.document import LocatedModel, find_model
 from engine.models.backbone import STRIDE
 from rigpose.errors import ConfigError
-from tests.training import exported, tiny
+from tests.training import tiny
 from training import evaluate
 from training.exam import MOMENTS, Candidate, Exam, Paper, Questions, arrays_of, hide_joints
 
@@ -88,14 +88,10 @@ class TestQuestions:
 
 
 @pytest.fixture(scope="module")
-def volumetric(tmp_path_factory: pytest.TempPathFactory) -> LocatedModel:
-    """An untrained one."""
-    pytest.importorskip("onnxscript")
-    return exported.volumetric(tmp_path_factory.mktemp("volumetric"))
+def volumetric() -> LocatedModel:
+    return find_model("mannequin17_volumetric")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)  # exporting takes half a minute, more where others work too
 class TestVolumetric:
     def exam(self, located: LocatedModel, views: int, **more: object) -> Exam:
         return Exam(located, tiny.scenario().with_views(views), views, threads=1, **more)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from calib.rig import Rig
 from capture.virtual.skeletons import HUMAN36M17
 from capture.virtual.world import World
-from engine.document import LocatedModel, find_model
+from engine.document import LocatedModel, ModelDocument, find_model
 from engine.graph import HEAD_IN, NET_INPUT, OUTPUTS, compose
 from engine.models import graphs
 from engine.models.algebraic import Algebraic
@@ -20,6 +21,7 @@ from engine.models.volumetric import Volumetric
 from engine.runtimes.onnx import OnnxRuntime
 from rigpose.errors import ConfigError
 from tests.engine.models.tensorrt import objections
+from tests.training import exported as exported_once
 from tests.training import tiny
 from training import export
 from training.checkpoint import Checkpoint
@@ -35,7 +37,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, Path
     folder = tmp_path_factory.mktemp("export")
     checkpoint = tiny.checkpoint(folder)
     checkpoint.write(folder / "checkpoint.pt")
-    assert export.main([str(folder / "checkpoint.pt"), "-o", str(folder / "tiny.onnx")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "as_onnx", exported_once.as_onnx)
+        assert export.main([str(folder / "checkpoint.pt"), "-o", str(folder / "tiny.onnx")]) == 0
     return checkpoint, folder / "tiny.onnx"
 
 
@@ -134,6 +138,31 @@ def test_a_network_may_take_pictures_of_another_size_than_it_was_trained_on(
     assert torch.isfinite(answer.points3d).all()
     with pytest.raises(ConfigError, match="--size 100"):
         export.at_size(checkpoint, 100)
+
+
+def test_of_a_volumetric_run_the_averaged_model_becomes_a_graph_that_says_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which graph: `tests.engine.models.test_graphs`."""
+    volume = {"size": 8, "channels": 4, "v2v": {"widths": [4, 4], "first": 4}}
+    run = tiny.trainer(tmp_path, model=tiny.config().model.model_dump() | {"volume": volume})
+    checkpoint = run.checkpoint()
+    asked: list[tuple[torch.nn.Module, int]] = []
+
+    def as_onnx(model: torch.nn.Module, size: int) -> onnx.ModelProto:
+        asked.append((model, size))
+        return onnx.ModelProto()
+
+    monkeypatch.setattr(export, "as_onnx", as_onnx)
+    proto = export.export(checkpoint)
+    ((model, size),) = asked
+    assert isinstance(model, Volumetric) and not model.training and size == tiny.SIZE
+    for name, value in checkpoint.average.items():
+        assert torch.equal(model.state_dict()[name], value), name
+    said = {entry.key: json.loads(entry.value) for entry in proto.metadata_props}
+    document = ModelDocument.model_validate(said["rigpose.model"])
+    assert document.output.kind == "graph" and document.skeleton == HUMAN36M17
+    assert Volumetric(**said[export.WEIGHTS]).state_dict().keys() == checkpoint.average.keys()
 
 
 class TestWarmStart:
