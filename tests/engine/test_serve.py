@@ -58,6 +58,7 @@ class Bench:
         self.senders: dict[str, FrameSender] = {}
         self.engine: Engine | None = None
         self.failure: BaseException | None = None
+        self.failed = threading.Event()
         self.ended: dict[str, bool] = {}
         self._thread: threading.Thread | None = None
 
@@ -75,6 +76,7 @@ class Bench:
             self.engine.main()
         except BaseException as error:
             self.failure = error
+            self.failed.set()
 
     def send_all(self) -> None:
         """Every camera's frames, each in a thread of its own as in a process of its own, and its last word."""
@@ -95,7 +97,7 @@ class Bench:
                 while self._thread.is_alive() and not sender.send(frame, wait_s=0.1):
                     pass
                 last = frame.seq
-            self.ended[name] = sender.end(EndOfFrames(name, f"epoch-{name}", last, Counters()), wait_s=2.0)
+            self.ended[name] = sender.end(EndOfFrames(name, f"epoch-{name}", last, Counters()), 2.0, self.failed)
         source.close()
 
     def end(self) -> None:
@@ -285,7 +287,10 @@ class Live:
         return self.bench.accounted()
 
     def close(self) -> None:
-        for sender in self.senders.values():
+        # Told to stop, the engine waits for its cameras' last words.
+        self.engine.control.stop_requested.set()
+        for name, sender in self.senders.items():
+            sender.end(EndOfFrames(name, f"epoch-{name}", -1, Counters()), 2.0, self.bench.failed)
             sender.close()
         self.subscriber.close()
 
