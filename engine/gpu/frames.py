@@ -233,8 +233,8 @@ class FrameGraph:
         twins: Sequence[Twin | None],
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """What the host tells the device of a frame set, and which cameras are there."""
-        lie = [own if twin is None else twin.pixels for own, twin in zip(buffer.pictures, twins, strict=True)]
-        addresses = [picture.data_ptr() for picture in lie]
+        pictures = [own if twin is None else twin.pixels for own, twin in zip(buffer.pictures, twins, strict=True)]
+        addresses = [picture.data_ptr() for picture in pictures]
         views = describe(crops, self.shapes, addresses, self._size, self._border, self._nv12)
         present = (views["pixels"] > 0).astype(np.float32)
         given = {
