@@ -185,3 +185,19 @@ def stored_as(frame, pixel_format):
     if pixel_format == "NV12":
         image = nv12_of(image)
     return replace(frame, image=image, pixel_format=pixel_format)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_pictures_that_came_over_sockets_are_seen_as_on_the_cpu(tmp_path, gpu):
+    located = located_model("ours", tmp_path)
+    graph, rig = compose(located, 3), rig_of(located)
+    look = Look(graph, torch.device("cuda", 0))
+    assert look.pool is not None
+    for seed in range(3):  # the same buffers and twins, again
+        images = pictures(seed)
+        frames = received(tmp_path, images, look.pool)
+        assert all(look.pool.holds(frame.image) for frame in frames)
+        got, _ = answer(look, [frame.image for frame in frames], CROPS, BORDER, rig)
+        expected, _ = answer(Look(graph, CPU), images, CROPS, BORDER, rig)
+        np.testing.assert_allclose(got["points2d"], expected["points2d"], atol=0.1)
+        del frames
