@@ -13,7 +13,7 @@ import torch
 from calib.rig import Rig
 from capture.virtual.skeletons import HUMAN36M17
 from capture.virtual.world import World
-from engine.document import LocatedModel, ModelDocument, find_model
+from engine.document import LocatedModel, find_model
 from engine.graph import HEAD_IN, NET_INPUT, OUTPUTS, compose
 from engine.models import graphs
 from engine.models.algebraic import Algebraic
@@ -140,29 +140,36 @@ def test_a_network_may_take_pictures_of_another_size_than_it_was_trained_on(
         export.at_size(checkpoint, 100)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)  # exporting takes twenty seconds, more where others work too
 def test_of_a_volumetric_run_the_averaged_model_becomes_a_graph_that_says_what_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which graph: `tests.engine.models.test_graphs`."""
     volume = {"size": 8, "channels": 4, "v2v": {"widths": [4, 4], "first": 4}}
     run = tiny.trainer(tmp_path, model=tiny.config().model.model_dump() | {"volume": volume})
     checkpoint = run.checkpoint()
     asked: list[tuple[torch.nn.Module, int]] = []
+    as_onnx = export.as_onnx
 
-    def as_onnx(model: torch.nn.Module, size: int) -> onnx.ModelProto:
+    def noted(model: torch.nn.Module, size: int) -> onnx.ModelProto:
         asked.append((model, size))
-        return onnx.ModelProto()
+        return as_onnx(model, size)
 
-    monkeypatch.setattr(export, "as_onnx", as_onnx)
-    proto = export.export(checkpoint)
+    monkeypatch.setattr(export, "as_onnx", noted)
+    file = tmp_path / "volumetric.onnx"
+    file.write_bytes(export.export(checkpoint).SerializeToString())
     ((model, size),) = asked
     assert isinstance(model, Volumetric) and not model.training and size == tiny.SIZE
     for name, value in checkpoint.average.items():
         assert torch.equal(model.state_dict()[name], value), name
-    said = {entry.key: json.loads(entry.value) for entry in proto.metadata_props}
-    document = ModelDocument.model_validate(said["rigpose.model"])
-    assert document.output.kind == "graph" and document.skeleton == HUMAN36M17
+    located = find_model(file)
+    assert located.document.output.kind == "graph" and located.document.skeleton == HUMAN36M17
+    said = {entry.key: json.loads(entry.value) for entry in located.proto.metadata_props}
     assert Volumetric(**said[export.WEIGHTS]).state_dict().keys() == checkpoint.average.keys()
+    graph = compose(located, 3)
+    assert graph.is_volumetric
+    answer = OnnxRuntime(graph, threads=1)
+    answer.warmup()
 
 
 class TestWarmStart:
