@@ -6,15 +6,15 @@ Bodies import what they need when they run, so that ``rigpose --help`` answers a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from nodes import label_commands, model_commands
 from nodes.calibrate import app as calibrate
+from nodes.calibrate.options import end
 from rigpose import __version__
 from rigpose.errors import ConfigError
 
@@ -43,12 +43,6 @@ class Viewer(StrEnum):
 RunDir = Annotated[
     Path | None, typer.Option("--run-dir", metavar="DIR", help="Run directory of the rig; default: the latest.")
 ]
-
-
-def _end(body: Callable[[], int | None]) -> NoReturn:
-    from rigpose.program import guarded
-
-    raise typer.Exit(guarded(body))
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -157,7 +151,7 @@ def launch(
             quiet=quiet,
         )
 
-    _end(body)
+    end(body)
 
 
 @app.command(epilog="Example: rigpose status --once --json")
@@ -176,7 +170,7 @@ def status(
 
         return show(run_dir, once, json)
 
-    _end(body)
+    end(body)
 
 
 @app.command(epilog="Example: rigpose view recordings/2026-03-01_14-05-00 --png pose.png")
@@ -209,7 +203,7 @@ def view(
 
         return show(source, png=png, set_index=set_index, time_s=time_s, size=pixels, run_dir=run_dir)
 
-    _end(body)
+    end(body)
 
 
 @app.command(epilog="Example: rigpose record --to recordings --seconds 60")
@@ -227,7 +221,7 @@ def record(
 
         return keep(run_dir, to, seconds)
 
-    _end(body)
+    end(body)
 
 
 @app.command(epilog="Example: rigpose doctor --json")
@@ -244,7 +238,7 @@ def doctor(
 
         return examine(json)
 
-    _end(body)
+    end(body)
 
 
 @app.command(epilog="Example: rigpose build mannequin17_occluded --for launch.yaml --precision fp16 --check")
@@ -285,7 +279,7 @@ def build(
             again=again,
         )
 
-    _end(body)
+    end(body)
 
 
 @app.command(epilog="Example: rigpose demo --seconds 15")
@@ -299,7 +293,7 @@ def demo(
 
         return show(seconds)
 
-    _end(body)
+    end(body)
 
 
 for _command, _example in label_commands.COMMANDS:

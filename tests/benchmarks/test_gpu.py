@@ -10,15 +10,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from benchmarks import _gpu_networks, gpu  # noqa: E402
+from benchmarks import gpu  # noqa: E402
 from benchmarks._gpu_device import Replayed, roofline  # noqa: E402
 from benchmarks._gpu_reference import Reference  # noqa: E402
 from calib.triangulate import triangulate  # noqa: E402
 from engine.gpu.driver import driver  # noqa: E402
-from engine.models import graphs  # noqa: E402
 from rigpose.errors import MissingError  # noqa: E402
-from tests.training import exported, tiny  # noqa: E402
-from training.export import build  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -64,13 +61,8 @@ def test_times_are_of_each_run():
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_its_paths_run_on_a_cpu(tmp_path, capsys, monkeypatch):
+def test_its_paths_run_on_a_cpu(tmp_path, capsys):
     torch.set_num_threads(1)
-    # The graph of its tiny network takes longer than all the rest; that of the tests' is there.
-    model = build(tiny.checkpoint(tmp_path))
-    proto = exported.as_onnx(model, tiny.SIZE)
-    monkeypatch.setattr(_gpu_networks, "Algebraic", lambda *_, **__: model)
-    monkeypatch.setattr(graphs, "as_onnx", lambda *_: proto)
     out, table = tmp_path / "gpu.json", tmp_path / "gpu.md"
     assert gpu.main(["--device", "cpu", "--quick", "--json", str(out), "--markdown", str(table)]) == 0
     document = json.loads(out.read_text())

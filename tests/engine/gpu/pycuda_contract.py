@@ -198,8 +198,15 @@ def contexts():
             deepest = stub.depth
         return [deepest, stub.depth]
 
+    def raising():
+        try:
+            with primary():
+                raise RuntimeError
+        except RuntimeError:
+            return stub.depth
+
     stub.use()
-    bare, here, deep = in_thread(often), often(), nested()
+    bare, here, deep, raised = in_thread(often), often(), nested(), raising()
     barrier, depths = threading.Barrier(4), []
 
     def together():
@@ -215,7 +222,7 @@ def contexts():
     for thread in threads:
         thread.join()
     seen = {"locked": stub.seen.locked, "retains": stub.seen.retains, "detaches": stub.seen.detaches}
-    return {"here": here, "in a bare thread": bare, "nested": deep, "threads": depths, **seen}
+    return {"here": here, "in a bare thread": bare, "nested": deep, "raised": raised, "threads": depths, **seen}
 
 
 def memory():
@@ -252,10 +259,10 @@ def memory():
 
 def frames():
     """How far poses that went through PyCUDA are from those that did not, for views in BGR, mono and NV12."""
+    from capture.sources.pictures import nv12_of
     from engine.gpu.frames import FrameGraph
     from engine.graph import compose
     from tests.engine.gpu.host_kernel import HostKernel
-    from tests.engine.gpu.pixels import nv12_of
     from tests.engine.gpu.test_frames import CPU, CROPS, by_frames, located_model, pictures, rig_of
 
     located = located_model("ours", None)

@@ -12,9 +12,9 @@ from scipy.ndimage import map_coordinates
 torch = pytest.importorskip("torch")
 
 from capture.frame import Frame, PixelFormat  # noqa: E402
+from capture.sources.pictures import nv12_of  # noqa: E402
 from engine.crop import Crop, Picture, placed  # noqa: E402
 from engine.gpu.crops import NORM, VIEW, TorchCrops, describe, matrices  # noqa: E402
-from tests.engine.gpu.pixels import nv12_of  # noqa: E402
 
 SIZE = (40, 32)
 CPU = torch.device("cpu")

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from capture.frame import Frame, PixelFormat  # noqa: E402
+from capture.sources.pictures import nv12_of  # noqa: E402
 from engine.crop import Crop, Picture  # noqa: E402
 from engine.cut import parts  # noqa: E402
 from engine.document import find_model  # noqa: E402
@@ -21,7 +22,6 @@ from engine.graph import OUTPUTS, compose  # noqa: E402
 from engine.runtimes.onnx import OnnxRuntime  # noqa: E402
 from rigpose.errors import ConfigError  # noqa: E402
 from tests.engine import networks  # noqa: E402
-from tests.engine.gpu.pixels import nv12_of  # noqa: E402
 from tests.engine.test_graph import scene  # noqa: E402
 
 CPU = torch.device("cpu")

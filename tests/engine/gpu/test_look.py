@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from capture.buffers import BufferPool  # noqa: E402
 from capture.drawn import draw_recording  # noqa: E402
 from capture.pixels import to_bgr  # noqa: E402
+from capture.sources.pictures import nv12_of  # noqa: E402
 from capture.wire import FrameReceiver, FrameSender  # noqa: E402
 from engine.assembly import build_pipeline  # noqa: E402
 from engine.config import load_system  # noqa: E402
@@ -24,7 +25,6 @@ from engine.graph import compose  # noqa: E402
 from engine.sampling import frame_sets  # noqa: E402
 from tests.capture.frames import WHO, make  # noqa: E402
 from tests.engine import networks  # noqa: E402
-from tests.engine.gpu.pixels import nv12_of  # noqa: E402
 from tests.engine.gpu.test_frames import CROPS, located_model, pictures, rig_of  # noqa: E402
 
 CPU = torch.device("cpu")

@@ -88,6 +88,9 @@ class TestContexts:
         deepest, after = said("contexts")["nested"]
         assert deepest > after == 1
 
+    def test_it_is_left_when_something_fails_in_it(self, said):
+        assert said("contexts")["raised"] == 1
+
     def test_several_threads_are_in_it_at_once(self, said):
         told = said("contexts")
         assert told["threads"] == [0, 0, 0, 0]
